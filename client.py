@@ -57,7 +57,7 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
 
     def on_response(self, channel, method, props, body):
         if props.correlation_id == self.correlation_id:  # others are late, or not for us
-            self.reply = props.type, body
+            self.reply = self.reply or (props.type, body)
 
     def on_return(self, channel, method, props, body):
         if props.correlation_id == self.correlation_id:

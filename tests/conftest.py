@@ -1,6 +1,7 @@
 """What the tests share: a real RabbitMQ, the scripts as processes, and plain pika beside them."""
 
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -8,14 +9,15 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pika
 import pytest
+import trustme
 from mirakuru.exceptions import ProcessExitedWithError
-from port_for import select_random
+from port_for import available_good_ports
 from pytest_rabbitmq.factories.executor import RabbitMqExecutor
 
 from client import FibonacciRpcClient
@@ -23,7 +25,9 @@ from client import FibonacciRpcClient
 ROOT = Path(__file__).parent.parent
 AMQP_URL = os.environ.get("AMQP_URL", "").strip()
 # First Debian's commands in this folder: those in /usr/sbin refuse users but root and rabbitmq.
-RABBITMQ_SERVER = shutil.which("rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.defpath}")
+RABBITMQ_SERVER = shutil.which(
+    "rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"
+)
 NO_BROKER = "No RabbitMQ to test with: apt-get install rabbitmq-server, or set AMQP_URL"
 
 
@@ -36,36 +40,90 @@ def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
     return value
 
 
-class Broker:
-    """The RabbitMQ under test: a node of our own, or without one (None) the broker of AMQP_URL."""
+def in_thread(function: Callable[..., Any], *arguments: Any) -> list:
+    """Call function in a thread of its own; return the list that its result will be put into."""
+    results: list = []
+    threading.Thread(target=lambda: results.append(function(*arguments)), daemon=True).start()
+    return results
 
-    def __init__(self, node: RabbitMqExecutor | None) -> None:
-        self.node = node
-        self.url = f"amqp://guest:guest@127.0.0.1:{node.port}/%2F" if node else AMQP_URL
+
+def ask(channel: Any, body: bytes, **properties: Any) -> tuple[Any, pika.BasicProperties, bytes]:
+    """Publish a request as the tutorial's client does; return the reply, as basic_get gives it."""
+    properties = {"correlation_id": "the-request's-own"} | properties
+    if "reply_to" not in properties:
+        properties["reply_to"] = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish("", "rpc_queue", body, pika.BasicProperties(**properties))
+    return reply_from(channel, properties["reply_to"])
+
+
+def reply_from(channel: Any, queue: str) -> tuple[Any, pika.BasicProperties, bytes]:
+    """Wait for a message in queue, and take it out."""
+    reply: Any = until(lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got)
+    return reply
+
+
+class Broker:
+    """A RabbitMQ to test with, at url: that of AMQP_URL, unless it is a Node."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
 
     def connect(self) -> pika.BlockingConnection:
         """Return a plain pika connection of the test's own."""
         return pika.BlockingConnection(pika.URLParameters(self.url.split()[0]))
 
 
-def private_node(folder: Path) -> RabbitMqExecutor:
-    """Return a RabbitMQ node on free ports that keeps its files in folder, not started yet."""
-    assert RABBITMQ_SERVER, NO_BROKER
-    config = folder / "rabbitmq.conf"
-    config.write_text("disk_free_limit.absolute = 1MB\n")
-    os.environ["RABBITMQ_CONFIG_FILE"] = str(config)
-    port = select_random()
-    return RabbitMqExecutor(
-        RABBITMQ_SERVER,
-        host="127.0.0.1",
-        port=port,
-        distribution_port=select_random(exclude_ports=[port]),
-        rabbit_ctl=str(Path(RABBITMQ_SERVER).with_name("rabbitmqctl")),
-        logpath=folder,
-        path=folder,
-        plugin_path=folder,
-        node_name=f"rpc-{port}@localhost",
-    )
+class Node(Broker):
+    """A RabbitMQ node of our own, on free ports, that the tests may stop and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare a node that keeps its files in folder; start() is yet to be called."""
+        assert RABBITMQ_SERVER, NO_BROKER
+        self.port, self.tls_port, distribution_port = random.sample(
+            sorted(available_good_ports()), 3
+        )
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/%2F")
+        self.authority = folder / "authority.pem"
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.authority)
+        certificate = folder / "certificate.pem"
+        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+        config = folder / "rabbitmq.conf"
+        config.write_text(
+            f"disk_free_limit.absolute = 1MB\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"ssl_options.certfile = {certificate}\n"
+            f"ssl_options.keyfile = {certificate}\n"
+        )
+        os.environ["RABBITMQ_CONFIG_FILE"] = str(config)
+        self.executor = RabbitMqExecutor(
+            RABBITMQ_SERVER,
+            host="127.0.0.1",
+            port=self.port,
+            distribution_port=distribution_port,
+            rabbit_ctl=str(Path(RABBITMQ_SERVER).with_name("rabbitmqctl")),
+            logpath=folder,
+            path=folder,
+            plugin_path=folder,
+            node_name=f"rpc-{self.port}@localhost",
+        )
+        self.start = self.executor.start
+        self.ctl = self.executor.rabbitctl_output
+
+    def stop(self) -> None:
+        """Stop the node, and return when it has ended."""
+        with suppress(ProcessExitedWithError):
+            self.executor.stop()
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Stop all its processes from running, without ending them, for a block of code."""
+        assert self.executor.process
+        os.killpg(self.executor.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.executor.process.pid, signal.SIGCONT)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -77,22 +135,33 @@ def pytest_configure(config: pytest.Config) -> None:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running RabbitMQ."""
     if AMQP_URL:
-        yield Broker(None)
+        yield Broker(AMQP_URL)
         return
-    node = private_node(tmp_path_factory.mktemp("rabbitmq"))
+    node = Node(tmp_path_factory.mktemp("rabbitmq"))
     node.start()
-    yield Broker(node)
-    with suppress(ProcessExitedWithError):
-        node.stop()
+    yield node
+    node.stop()
+
+
+@pytest.fixture
+def node(broker: Broker) -> Iterator[Node]:
+    """The running RabbitMQ, where it is our own; it runs again after the test."""
+    if not isinstance(broker, Node):
+        pytest.skip("AMQP_URL is set: this test needs a broker that it may stop")
+    yield broker
+    if not broker.executor.running():
+        broker.start()
 
 
 @pytest.fixture
 def channel(broker: Broker) -> Iterator[Any]:
     """A plain pika channel to a broker on which no rpc_queue exists."""
-    with broker.connect() as connection:
-        channel = connection.channel()
-        channel.queue_delete("rpc_queue")
-        yield channel
+    connection = broker.connect()
+    channel = connection.channel()
+    channel.queue_delete("rpc_queue")
+    yield channel
+    with suppress(pika.exceptions.AMQPError):  # a test may have cost the connection
+        connection.close()
 
 
 class Script:

@@ -1,28 +1,12 @@
 """server.py alone: fib, and each property of its replies, as a plain pika client sees them."""
 
 import signal
-from typing import Any
 
 import pika
 import pytest
 
 import server as server_script
-from conftest import until
-
-
-def ask(channel: Any, body: bytes, **properties: Any) -> tuple[Any, pika.BasicProperties, bytes]:
-    """Publish a request as the tutorial's client does; return the reply, as basic_get gives it."""
-    properties = {"correlation_id": "the-request's-own"} | properties
-    if "reply_to" not in properties:
-        properties["reply_to"] = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", "rpc_queue", body, pika.BasicProperties(**properties))
-    return reply_from(channel, properties["reply_to"])
-
-
-def reply_from(channel: Any, queue: str) -> tuple[Any, pika.BasicProperties, bytes]:
-    """Wait for a message in queue, and take it out."""
-    reply: Any = until(lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got)
-    return reply
+from conftest import ask, reply_from, until
 
 
 @pytest.mark.parametrize(
