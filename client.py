@@ -34,13 +34,13 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
             self.nodes = [pika.URLParameters(node) for node in url.split() or AMQP_URL.split()]
         except Exception:  # of many types, and some quote the password
             raise ValueError("AMQP_URL is not like amqp://user:password@host:5672/%2F") from None
-        for node in self.nodes:  # else close() could not end while RabbitMQ blocks publishers
+        for node in self.nodes:  # see RabbitMQ's "Blocked Connection Notifications"
             node.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.connect(timeout)
 
     def connect(self, seconds):
-        for node in self.nodes:  # in a thread, since pika may wait for minutes, for heartbeats
+        for node in self.nodes:  # in a thread, as pika may wait for minutes, until heartbeats fail
             opening = ThreadPoolExecutor(1).submit(self.open_callback_queue, node)
             if wait([opening], seconds / len(self.nodes)).done and not opening.exception():
                 self.connection, self.channel, self.callback_queue = opening.result()
@@ -64,10 +64,9 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
             raise RpcError("no server has declared rpc_queue; start server.py")
 
     def call(self, n: int) -> int:
-        """Return fib(n) as a server computed it.
+        """Return fib(n). Raises RpcError for an error reply, TimeoutError when none came in time.
 
-        Until the timeout, a request that was returned or lost is sent again: fib is pure, so to
-        compute it twice does no harm. Raises TimeoutError, and RpcError for an error reply.
+        Until then, a request that was returned or lost is sent again: no harm, since fib is pure.
         """
         request, sent_on, problem = str(n), None, ""
         self.correlation_id, self.reply = str(uuid.uuid4()), None
@@ -77,13 +76,14 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
                 if not (self.channel.is_open and self.channel.consumer_tags):
                     self.close()
                     self.connect(left)
-                if sent_on is not self.channel:
+                elif sent_on is not self.channel:  # not sent yet, or lost with its channel
                     props = pika.BasicProperties(content_type="text/plain")
                     props.reply_to, props.correlation_id = self.callback_queue, self.correlation_id
-                    props.expiration = str(int(left * 1000))  # ms
+                    props.expiration = str(int(left * 1000))  # in ms
                     self.channel.basic_publish("", "rpc_queue", request, props, mandatory=True)
                     sent_on, problem = self.channel, "rpc_queue exists; is a server running?"
-                self.connection.process_data_events(time_limit=left)
+                else:
+                    self.connection.process_data_events(time_limit=left)  # heartbeats included
             except Exception as error:
                 sent_on = None
                 problem = str(error) if isinstance(error, RpcError) else f"no connection, {error!r}"
@@ -91,7 +91,7 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
         if self.reply is None:
             raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
         kind, body = self.reply
-        if kind == "error" or not body.isdigit() or len(body) > 4300:
+        if kind == "error" or not body.isdigit() or len(body) > 4300:  # as int() does
             raise RpcError(f"The server replied {body[:200].decode(errors='replace')!a}")
         return int(body)
 

@@ -1,5 +1,6 @@
 """A broker that restarts, hangs, runs out of memory, or drops what it should keep."""
 
+import socket
 import time
 from urllib.parse import quote
 
@@ -152,6 +153,16 @@ def test_a_memory_alarm_ends_a_call_at_its_timeout_and_close_returns(node, alarm
     assert 2 <= time.monotonic() - started < 2.5
     client.close()
     assert time.monotonic() - started < 4
+    until(lambda: client.connection.is_closed)  # by itself, while the alarm goes on
+
+
+def test_a_memory_alarm_does_not_keep_a_program_that_uses_the_client_from_its_end(
+    node, alarm, server, run
+):
+    alarm(True)
+    program = run("-c", "import client\nwith client.FibonacciRpcClient(timeout=2) as c: c.call(30)")
+    assert program.exit_code(seconds=6) == 1
+    assert program.err.splitlines()[-1].startswith("TimeoutError: No reply within 2 s")
 
 
 def test_both_go_on_once_a_memory_alarm_is_over(node, alarm, broker, server, run):
@@ -185,6 +196,18 @@ def test_a_frozen_broker_ends_a_connecting_client_at_its_timeout(node, run):
         assert connecting.exit_code() == 1
         assert 2 <= time.monotonic() - started < 3
     assert connecting.err.count("\n") == 1
+
+
+def test_a_slow_reconnection_does_not_stretch_a_call_beyond_its_timeout(node, channel):
+    channel.queue_declare("rpc_queue", durable=True)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"amqp://127.0.0.1:{silent.getsockname()[1]} {node.url}"
+        with FibonacciRpcClient(url, timeout=2) as client:
+            node.ctl("delete_queue", client.callback_queue)
+            started = time.monotonic()
+            with pytest.raises(TimeoutError, match="rpc_queue exists"):
+                client.call(30)
+            assert 2 <= time.monotonic() - started < 2.5
 
 
 def test_both_go_on_once_a_frozen_broker_thaws(node, broker, server):
