@@ -34,24 +34,24 @@ def on_request(channel, method, props, body):
         return
     try:
         if not body.isdigit() or len(body) > 5:  # int() takes " +1_0", and long over a long body
-            raise ValueError(f"n must be 0 to {MAX_N} in up to 5 digits, not {body[:40]!r}")
+            raise ValueError(f"n must be 0 to {MAX_N} in up to 5 ASCII digits, not {body[:40]!r}")
         print(f" [.] fib({int(body)})", flush=True)
         kind, reply = "result", str(fib(int(body)))
     except Exception as error:
         kind, reply = "error", f"{type(error).__name__}: {error}"
         print(f" [!] {reply}", file=sys.stderr)
     reply_props = pika.BasicProperties("text/plain", correlation_id=props.correlation_id, type=kind)
-    direct = "amq.rabbitmq.reply-to" in str(props.reply_to)
-    if direct:  # if forged, RabbitMQ 3.10 and 4.0 close our connection; not for ever, then
+    direct = "amq.rabbitmq.reply-to" in str(props.reply_to)  # see RabbitMQ's "Direct Reply-To"
+    if direct:  # RabbitMQ 3.10 and 4.0 hang up on us for a forged one: once, but not again
         channel.basic_ack(method.delivery_tag)
     channel.basic_publish("", props.reply_to, reply, reply_props)
-    if not direct:  # last, so that a request outlives its server
+    if not direct:  # otherwise last, so that a request outlives its server
         channel.basic_ack(method.delivery_tag)
 
 
 class TolerantProperties(pika.BasicProperties):
     def decode(self, encoded, offset=0):
-        with suppress(Exception):  # pika 1.4 fails on some headers, and drops us
+        with suppress(Exception):  # pika 1.4 drops the connection for a time past the year 9999
             super().decode(encoded, offset)
         return self
 
@@ -74,7 +74,7 @@ def main() -> None:
         signal.signal(signal_number, lambda *_: os._exit(0))
     try:
         nodes = [pika.URLParameters(url) for url in AMQP_URL.split()]
-    except Exception:  # many types, and some quote the password
+    except Exception:  # of many types, and some quote the password
         sys.exit(" [!] AMQP_URL is malformed; write amqp://user:password@host:5672/%2F")
     for node in itertools.cycle(nodes):
         try:
