@@ -87,11 +87,12 @@ class Node(Broker):
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.authority)
         certificate = folder / "certificate.pem"
-        authority.issue_cert("localhost").private_key_and_cert_chain_pem.write_to_path(certificate)
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         config = folder / "rabbitmq.conf"
         config.write_text(
             f"disk_free_limit.absolute = 1MB\n"
             f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"listeners.ssl.2 = 127.0.0.2:{self.tls_port}\n"
             f"ssl_options.certfile = {certificate}\n"
             f"ssl_options.keyfile = {certificate}\n"
         )

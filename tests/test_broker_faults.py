@@ -227,7 +227,7 @@ def test_close_gives_a_frozen_broker_up_after_a_second(node, broker, server):
     assert 1 <= time.monotonic() - started < 1.5
 
 
-def tls_url(node, host="localhost", **options):
+def tls_url(node, host="127.0.0.1", **options):
     query = f"?ssl_options={quote(repr(options))}" if options else ""
     return f"amqps://guest:guest@{host}:{node.tls_port}/%2F{query}"
 
@@ -250,10 +250,10 @@ def test_a_tls_broker_with_its_own_certificate_authority_works(node, channel, ru
 @pytest.mark.parametrize("wrong", ["unknown authority", "another host's"])
 def test_a_wrong_certificate_is_refused_in_one_line(node, run, script, wrong):
     if wrong == "unknown authority":
-        refused = run(script, AMQP_URL=tls_url(node))
+        url = tls_url(node)
     else:
-        url = tls_url(node, host="127.0.0.1", ca_certs=str(node.authority))
-        refused = run(script, AMQP_URL=url)
+        url = tls_url(node, host="127.0.0.2", ca_certs=str(node.authority))
+    refused = run(script, AMQP_URL=url)
     assert refused.exit_code() == 1
     assert refused.err.startswith(" [!] ")
     assert "CERTIFICATE_VERIFY_FAILED" in refused.err
