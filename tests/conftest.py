@@ -130,6 +130,8 @@ class Node(Broker):
 def pytest_configure(config: pytest.Config) -> None:
     if not AMQP_URL and not RABBITMQ_SERVER:
         pytest.exit(NO_BROKER, returncode=1)
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
