@@ -45,12 +45,12 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
             if wait([opening], seconds / len(self.nodes)).done and not opening.exception():
                 self.connection, self.channel, self.callback_queue = opening.result()
                 return
-        raise opening.exception() if opening.done() else TimeoutError("RabbitMQ does not answer")
+        raise opening.exception() if opening.done() else TimeoutError("No answer; check RabbitMQ")
 
     def open_callback_queue(self, node):
         connection = pika.BlockingConnection(node)
         channel = connection.channel()
-        callback_queue = channel.queue_declare("", exclusive=True).method.queue
+        callback_queue = channel.queue_declare(queue="", exclusive=True).method.queue
         channel.basic_consume(callback_queue, self.on_response, auto_ack=True)
         channel.add_on_return_callback(self.on_return)
         return connection, channel, callback_queue
@@ -74,7 +74,7 @@ class FibonacciRpcClient(contextlib.AbstractContextManager):
         while self.reply is None and (left := deadline - time.monotonic()) > 0:
             try:
                 if not (self.channel.is_open and self.channel.consumer_tags):
-                    self.close()
+                    ThreadPoolExecutor(1).submit(self.connection.close)  # and do not wait for it
                     self.connect(left)
                 elif sent_on is not self.channel:  # not sent yet, or lost with its channel
                     props = pika.BasicProperties(content_type="text/plain")

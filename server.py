@@ -44,7 +44,7 @@ def on_request(channel, method, props, body):
     direct = "amq.rabbitmq.reply-to" in str(props.reply_to)  # see RabbitMQ's "Direct Reply-To"
     if direct:  # RabbitMQ 3.10 and 4.0 hang up on us for a forged one: once, but not again
         channel.basic_ack(method.delivery_tag)
-    channel.basic_publish("", props.reply_to, reply, reply_props)
+    channel.basic_publish("", routing_key=props.reply_to, body=reply, properties=reply_props)
     if not direct:  # otherwise last, so that a request outlives its server
         channel.basic_ack(method.delivery_tag)
 
@@ -59,10 +59,10 @@ class TolerantProperties(pika.BasicProperties):
 def serve(node: pika.URLParameters) -> None:
     with pika.BlockingConnection(node) as connection:
         with suppress(pika.exceptions.ChannelClosedByBroker), connection.channel() as channel:
-            channel.queue_declare("rpc_queue", durable=True)
+            channel.queue_declare(queue="rpc_queue", durable=True)
         channel = connection.channel()  # an rpc_queue with other settings is consumed as it is
         channel.basic_qos(prefetch_count=1)
-        channel.basic_consume("rpc_queue", on_request)
+        channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
         channel.start_consuming()
         raise pika.exceptions.ConsumerCancelled  # start_consuming() ends if rpc_queue is deleted
@@ -71,7 +71,7 @@ def serve(node: pika.URLParameters) -> None:
 def main() -> None:
     pika.spec.props[pika.BasicProperties.INDEX] = TolerantProperties
     for signal_number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(signal_number, lambda *_: os._exit(0))
+        signal.signal(signal_number, lambda *_: os._exit(0))  # at once, even from inside pika
     try:
         nodes = [pika.URLParameters(url) for url in AMQP_URL.split()]
     except Exception:  # of many types, and some quote the password

@@ -149,6 +149,21 @@ def test_a_memory_alarm_ends_a_call_at_its_timeout_and_close_returns(node, alarm
     until(lambda: client.connection.is_closed)  # by itself, while the alarm goes on
 
 
+def test_a_callback_queue_that_is_deleted_during_an_alarm_does_not_stretch_a_call(
+    node, alarm, server
+):
+    with FibonacciRpcClient(node.url, timeout=30) as client:
+        alarm(True)
+        client.timeout = 0.5
+        with pytest.raises(TimeoutError):
+            client.call(10)
+        node.ctl("delete_queue", client.callback_queue)
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            client.call(20)
+        assert 0.5 <= time.monotonic() - started < 1
+
+
 def test_a_memory_alarm_does_not_keep_a_program_that_uses_the_client_from_its_end(
     node, alarm, server, run
 ):
