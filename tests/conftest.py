@@ -138,7 +138,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running RabbitMQ."""
     if AMQP_URL:
-        yield Broker(AMQP_URL)
+        broker = Broker(AMQP_URL)
+        with broker.connect() as connection, suppress(pika.exceptions.ChannelClosedByBroker):
+            queue = connection.channel().queue_declare("rpc_queue", passive=True)
+            if queue.method.consumer_count:
+                pytest.exit("A server runs on the broker of AMQP_URL: stop it first", returncode=1)
+        yield broker
         return
     node = Node(tmp_path_factory.mktemp("rabbitmq"))
     node.start()
