@@ -1,16 +1,17 @@
-"""Call fib(n) over RabbitMQ: n goes to rpc_queue, the reply comes back on a callback queue.
+"""Ask a server for Fibonacci numbers over RabbitMQ.
 
-Run ``python client.py 30`` beside server.py, or copy FibonacciRpcClient into your own program.
-AMQP_URL names the broker; several URLs, separated by white space, are tried in order.
+The client publishes n to the queue rpc_queue and waits for the reply on a queue of its own, the
+callback queue. Run ``python client.py 30`` while server.py runs, or import FibonacciRpcClient into
+your program. Set the environment variable AMQP_URL if RabbitMQ is not on this machine.
 """
 
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor, wait
 
 import pika
 
@@ -18,113 +19,153 @@ AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localho
 
 
 class RpcError(Exception):
-    """The server replied with an error, or with something that is no number."""
+    """The server replied with an error, or with something that is not a number."""
 
 
-class FibonacciRpcClient(contextlib.AbstractContextManager):
-    """Has fib(n) computed by a server of rpc_queue. One client belongs to one thread."""
+def seconds_until(deadline: float) -> float:
+    """Return the seconds left until deadline, but at least 0.001 because pika rejects 0."""
+    return max(0.001, deadline - time.monotonic())
+
+
+def parse_reply(reply_type: str | None, body: bytes) -> int:
+    """Return the number in a reply. Raises RpcError if the reply is anything else."""
+    if reply_type == "error" or not body.isdigit():
+        raise RpcError(f"The server replied {body[:200].decode(errors='replace')!r}")
+    return int(body)
+
+
+class FibonacciRpcClient:
+    """Gets Fibonacci numbers from a server. Use a client in one thread only."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to the first broker of url that answers; every call may take timeout seconds.
+        """Connect to RabbitMQ. Connecting, like each call, takes at most timeout seconds.
 
-        Raises ValueError for a malformed url, and pika's own exceptions, OSError or TimeoutError
-        when no broker lets us in.
+        Raises ValueError if url or timeout is invalid, and pika's exceptions or OSError if
+        connecting fails.
         """
+        if not 0 < timeout < 1_000_000:
+            raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         try:
-            self.nodes = [pika.URLParameters(node) for node in url.split() or AMQP_URL.split()]
-        except Exception:  # of many types, and some quote the password
-            raise ValueError("AMQP_URL is not like amqp://user:password@host:5672/%2F") from None
-        for node in self.nodes:  # see RabbitMQ's "Blocked Connection Notifications"
-            node.blocked_connection_timeout = timeout
+            self.parameters = pika.URLParameters(url)
+        except Exception:  # do not show the exception: its text may contain the password
+            raise ValueError("AMQP_URL must look like amqp://user:password@host:5672/%2F") from None
+        # Without this limit, close() would wait while RabbitMQ is short of memory or disk space.
+        self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
-        self.connect(timeout)
+        self.correlation_id: str | None = None
+        self.reply: tuple[str | None, bytes] | None = None  # (type, body); None until it arrives
+        self.returned = False
+        self.connect(time.monotonic() + timeout)
 
-    def connect(self, seconds):
-        for node in self.nodes:  # in a thread, as pika may wait for minutes, until heartbeats fail
-            opening = ThreadPoolExecutor(1).submit(self.open_callback_queue, node)
-            if wait([opening], seconds / len(self.nodes)).done and not opening.exception():
-                self.connection, self.channel, self.callback_queue = opening.result()
-                return
-        raise opening.exception() if opening.done() else TimeoutError("No answer; check RabbitMQ")
-
-    def open_callback_queue(self, node):
-        connection = pika.BlockingConnection(node)
-        channel = connection.channel()
-        callback_queue = channel.queue_declare(queue="", exclusive=True).method.queue
-        channel.basic_consume(callback_queue, self.on_response, auto_ack=True)
-        channel.add_on_return_callback(self.on_return)
-        return connection, channel, callback_queue
+    def connect(self, deadline: float) -> None:
+        """Open a connection and a channel, and consume from a new callback queue."""
+        self.parameters.stack_timeout = seconds_until(deadline)  # limits the next line
+        self.connection = pika.BlockingConnection(self.parameters)
+        self.channel = self.connection.channel()
+        # An empty name: RabbitMQ chooses one. Exclusive: only this connection may use the queue.
+        result = self.channel.queue_declare(queue="", exclusive=True)
+        self.callback_queue = result.method.queue
+        self.channel.basic_consume(
+            queue=self.callback_queue,
+            on_message_callback=self.on_response,
+            auto_ack=True,  # acknowledge on arrival: nobody else could use the reply
+        )
+        self.channel.add_on_return_callback(self.on_return)
 
     def on_response(self, channel, method, props, body):
-        if props.correlation_id == self.correlation_id:  # others are late, or not for us
-            self.reply = self.reply or (props.type, body)
+        """Store the first reply to the current request. Ignore every other message."""
+        if props.correlation_id == self.correlation_id and self.reply is None:
+            self.reply = (props.type, body)
 
     def on_return(self, channel, method, props, body):
-        if props.correlation_id == self.correlation_id:
-            raise RpcError("no server has declared rpc_queue; start server.py")
+        """Record that RabbitMQ returned the request because there is no rpc_queue."""
+        self.returned = True
 
     def call(self, n: int) -> int:
-        """Return fib(n). Raises RpcError for an error reply, TimeoutError when none came in time.
+        """Have a server compute fib(n) and return the result.
 
-        Until then, a request that was returned or lost is sent again: no harm, since fib is pure.
+        Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
+        Resends a lost request, so fib may run twice. That is safe: it has no side effects.
         """
-        request, sent_on, problem = str(n), None, ""
-        self.correlation_id, self.reply = str(uuid.uuid4()), None
         deadline = time.monotonic() + self.timeout
-        while self.reply is None and (left := deadline - time.monotonic()) > 0:
+        request = str(n)
+        self.correlation_id = str(uuid.uuid4())
+        self.reply = None
+        problem = "there was no time to try"
+        while time.monotonic() < deadline:
             try:
-                if not (self.channel.is_open and self.channel.consumer_tags):
-                    ThreadPoolExecutor(1).submit(self.connection.close)  # and do not wait for it
-                    self.connect(left)
-                elif sent_on is not self.channel:  # not sent yet, or lost with its channel
-                    props = pika.BasicProperties(content_type="text/plain")
-                    props.reply_to, props.correlation_id = self.callback_queue, self.correlation_id
-                    props.expiration = str(int(left * 1000))  # in ms
-                    self.channel.basic_publish("", "rpc_queue", request, props, mandatory=True)
-                    sent_on, problem = self.channel, "rpc_queue exists; is a server running?"
-                else:
-                    self.connection.process_data_events(time_limit=left)  # heartbeats included
-            except Exception as error:
-                sent_on = None
-                problem = str(error) if isinstance(error, RpcError) else f"no connection, {error!r}"
-                time.sleep(max(0, min(0.2, deadline - time.monotonic())))
-        if self.reply is None:
-            raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
-        kind, body = self.reply
-        if kind == "error" or not body.isdigit() or len(body) > 4300:  # as int() does
-            raise RpcError(f"The server replied {body[:200].decode(errors='replace')!a}")
-        return int(body)
+                if self.connection.is_closed:
+                    self.connect(deadline)
+                self.send_request(request, deadline)
+                problem = self.wait_for_reply(deadline)
+            except Exception as error:  # pika's errors and OSError share no other base class
+                problem = f"{error!r}; is RabbitMQ running, and is AMQP_URL correct?"
+                self.close()
+            if self.reply is not None:
+                return parse_reply(*self.reply)
+            time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next try
+        raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
+
+    def send_request(self, request: str, deadline: float) -> None:
+        """Publish a request to rpc_queue."""
+        self.returned = False
+        self.channel.basic_publish(
+            exchange="",  # the default exchange: it delivers to the queue named by routing_key
+            routing_key="rpc_queue",
+            properties=pika.BasicProperties(
+                reply_to=self.callback_queue,
+                correlation_id=self.correlation_id,
+                content_type="text/plain",
+                # Milliseconds until RabbitMQ drops the request, if no server has taken it.
+                expiration=str(int(seconds_until(deadline) * 1000)),
+            ),
+            body=request,
+            mandatory=True,  # RabbitMQ returns the request if there is no rpc_queue
+        )
+
+    def wait_for_reply(self, deadline: float) -> str:
+        """Wait for the reply. Return an empty string if it arrives, or else why it did not."""
+        while self.reply is None:
+            if self.returned:
+                return "no server has declared rpc_queue; start server.py"
+            if not self.channel.consumer_tags:  # no longer consuming, so no reply can arrive
+                self.close()  # so that call() connects again
+                return "RabbitMQ closed the channel or deleted the callback queue; see its log"
+            if time.monotonic() >= deadline:
+                return "no server has replied; is server.py running, and is RabbitMQ healthy?"
+            # This waits and sends heartbeats. For a message, pika runs on_response or on_return.
+            self.connection.process_data_events(time_limit=seconds_until(deadline))
+        return ""
 
     def close(self) -> None:
-        """Close the connection; gives up after a second, as where RabbitMQ blocks publishers."""
-        with contextlib.suppress(Exception):
-            ThreadPoolExecutor(1).submit(self.connection.close).result(1)
+        """Close the connection. If RabbitMQ hangs, pika needs up to 130 seconds to give up."""
+        with contextlib.suppress(pika.exceptions.AMQPError):  # already closed or lost
+            self.connection.close()
 
-    def __exit__(self, *exception):
+    def __enter__(self) -> "FibonacciRpcClient":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
         self.close()
 
 
-def main() -> int:
+def main() -> None:
+    """Print fib(n) for the n given on the command line."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the client without a traceback
     parser = argparse.ArgumentParser(description="Get fib(n) from an RPC server over RabbitMQ.")
     parser.add_argument("n", type=int, nargs="?", default=30, help="0 to 20000 (default: 30)")
     parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="default: 10")
     args = parser.parse_args()
-    if not 0 < args.timeout < 1e6:
-        parser.error("--timeout must be more than 0 and less than 1,000,000 seconds")
     try:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()
-        return 0
-    except KeyboardInterrupt:
-        return 130
+        client.close()  # not after a failure: it could hang, and the script ends anyway
     except (RpcError, TimeoutError, ValueError) as error:
-        print(f" [!] {error}", file=sys.stderr)
+        sys.exit(f" [!] {error}")
     except Exception as error:
-        print(f" [!] {error!r}: is RabbitMQ running, and AMQP_URL right?", file=sys.stderr)
-    return 1
+        sys.exit(f" [!] {error!r}; is RabbitMQ running, and is AMQP_URL correct?")
 
 
 if __name__ == "__main__":
-    os._exit(main())  # sys.exit() would wait for threads in which pika hangs
+    main()

@@ -37,13 +37,13 @@ FIB_30 = 832040
 
 
 def connect(url: str) -> pika.BlockingConnection:
-    return pika.BlockingConnection(pika.URLParameters(url.split()[0]))
+    return pika.BlockingConnection(pika.URLParameters(url))
 
 
 # The servers to compare with are processes like server.py, since what else a process has loaded
 # shows in its times: Python's garbage collector runs the less often, the more there is.
 CONSUME = """
-channel = pika.BlockingConnection(pika.URLParameters(sys.argv[1].split()[0])).channel()
+channel = pika.BlockingConnection(pika.URLParameters(sys.argv[1])).channel()
 channel.basic_qos(prefetch_count=1)
 channel.basic_consume(sys.argv[2], on_request, auto_ack=auto_ack)
 print("ready", flush=True)

@@ -28,6 +28,7 @@ AMQP_URL = os.environ.get("AMQP_URL", "").strip()
 RABBITMQ_SERVER = shutil.which(
     "rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"
 )
+AWAITING = " [x] Awaiting RPC requests"
 NO_BROKER = "No RabbitMQ to test with: apt-get install rabbitmq-server, or set AMQP_URL"
 
 
@@ -70,7 +71,7 @@ class Broker:
 
     def connect(self) -> pika.BlockingConnection:
         """Return a plain pika connection of the test's own."""
-        return pika.BlockingConnection(pika.URLParameters(self.url.split()[0]))
+        return pika.BlockingConnection(pika.URLParameters(self.url))
 
 
 class Node(Broker):
@@ -201,11 +202,15 @@ class Script:
         """Wait until it has written this line so many times, on whichever stream."""
         until(lambda: (self.out + self.err).splitlines().count(line) >= times)
 
+    def says_lines(self, number: int) -> None:
+        """Wait until it has written so many lines to standard error."""
+        until(lambda: self.err.count("\n") >= number)
+
     def exit_code(self, seconds: float = 20.0) -> int:
         """Wait for it to end, and return its exit code."""
         return self.process.wait(seconds)
 
-    def stop(self, with_signal: int = signal.SIGTERM) -> int:
+    def stop(self, with_signal: int = signal.SIGKILL) -> int:
         """Send it a signal, wait for it to end, and return its exit code."""
         self.process.send_signal(with_signal)
         return self.exit_code()
@@ -234,7 +239,7 @@ def start_server(channel: Any, run: Callable[..., Script]) -> Callable[[], Scrip
 
     def start() -> Script:
         server = run("server.py")
-        server.says(" [x] Awaiting RPC requests")
+        server.says(AWAITING)
         return server
 
     return start
@@ -244,6 +249,26 @@ def start_server(channel: Any, run: Callable[..., Script]) -> Callable[[], Scrip
 def server(start_server: Callable[[], Script]) -> Script:
     """A server.py that consumes rpc_queue."""
     return start_server()
+
+
+@pytest.fixture(scope="module")
+def standing_server(broker: Broker, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Script]:
+    """A server.py for all tests of a module that leave it and rpc_queue alone."""
+    with broker.connect() as connection:
+        connection.channel().queue_delete("rpc_queue")
+    server = Script(tmp_path_factory.mktemp("server"), "server.py", AMQP_URL=broker.url)
+    server.says(AWAITING)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def caller(broker: Broker, standing_server: Script) -> Iterator[Any]:
+    """A plain pika channel; fails a test that cost the standing server its connection."""
+    with broker.connect() as connection:
+        yield connection.channel()
+    assert standing_server.out.count(AWAITING) == 1
+    assert standing_server.process.poll() is None
 
 
 @pytest.fixture

@@ -9,81 +9,71 @@ import pika
 import pytest
 
 from client import FibonacciRpcClient
-from conftest import in_thread, until
+from conftest import AWAITING, in_thread, until
 
 
 def with_heartbeat(url, seconds):
-    return f"{url.split()[0]}?heartbeat={seconds}"
+    return f"{url}?heartbeat={seconds}"
 
 
-@pytest.fixture
-def alarm(node):
-    """Raises RabbitMQ's memory alarm, or with False ends it, as it ends after the test."""
+def timed_out_after(client, n=30):
+    """Return how many seconds client.call takes until it raises TimeoutError, and its words."""
+    started = time.monotonic()
+    with pytest.raises(TimeoutError) as caught:
+        client.call(n)
+    return time.monotonic() - started, str(caught.value)
 
-    def set_alarm(on):
-        node.ctl("set_vm_memory_high_watermark", "0.00001" if on else "0.6")
 
-    yield set_alarm
-    set_alarm(False)
+def waiting_request(channel):
+    """Wait until a request lies in rpc_queue, which no server consumes."""
+    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
 
 
 def test_a_restart_of_the_broker_costs_no_server_no_idle_client_and_no_call_that_waits(
-    node, client, server
+    node, client, server, run
 ):
     assert client.call(10) == 55
     server.process.send_signal(signal.SIGSTOP)  # so that a call waits
     with FibonacciRpcClient(node.url, timeout=40) as waiting:
         answer = in_thread(waiting.call, 30)
         until(lambda: "1" in node.ctl("-q", "list_queues", "messages_unacknowledged").split())
+        impatient = run("client.py", "--timeout", "3")
+        impatient.says(" [x] Requesting fib(30)")
         node.stop()
+        assert impatient.exit_code(seconds=4) == 1
+        assert impatient.err.startswith(" [!] No reply within 3 s: ")
+        assert "is RabbitMQ running" in impatient.err
+        assert impatient.err.count("\n") == 1
         node.start()
         server.process.send_signal(signal.SIGCONT)
         assert until(lambda: answer) == [832040]
     assert client.call(20) == 6765
-    assert server.out.count(" [x] Awaiting RPC requests\n") == 2
+    assert server.out.count(AWAITING) == 2
 
 
-def test_a_broker_that_stops_for_good_leaves_no_client_waiting(node, channel, run):
-    channel.queue_declare("rpc_queue", durable=True)
-    waiting = run("client.py", "--timeout", "3")
-    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
-    node.stop()
-    assert waiting.exit_code(seconds=4) == 1
-    assert waiting.err.startswith(" [!] No reply within 3 s: no connection")
-    assert waiting.err.count("\n") == 1
-
-
-def test_connections_that_the_operator_closed_are_made_again(node, client, server):
+def test_connections_that_the_operator_closed_are_made_again_by_server_idle_and_waiting_client(
+    node, client, server
+):
     assert client.call(10) == 55
-    node.ctl("close_all_connections", "the operator says so")
-    server.says(" [x] Awaiting RPC requests", times=2)
+    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
+    with FibonacciRpcClient(node.url) as waiting:
+        answer = in_thread(waiting.call, 30)
+        until(lambda: waiting.correlation_id)
+        node.ctl("close_all_connections", "the operator says so")
+        server.process.send_signal(signal.SIGCONT)
+        assert until(lambda: answer) == [832040]
     assert server.err.count("\n") == 1
     assert client.call(30) == 832040
 
 
-def test_a_call_that_waits_while_the_operator_closes_all_connections_is_answered(
-    node, client, channel, start_server
-):
-    channel.queue_declare("rpc_queue", durable=True)
-    answer = in_thread(client.call, 30)
-    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
-    node.ctl("close_all_connections", "the operator says so")
-    start_server()
-    assert until(lambda: answer) == [832040]
-
-
-def test_a_deleted_rpc_queue_is_declared_again(channel, client, server):
-    channel.queue_delete("rpc_queue")
-    server.says(" [x] Awaiting RPC requests", times=2)
-    assert server.err.splitlines() == [
-        " [!] ConsumerCancelled: Server cancelled consumer; connecting again in a second"
-    ]
-    assert client.call(30) == 832040
-
-
-def test_a_call_outlives_an_rpc_queue_that_is_deleted_before_it(channel, client, server):
+def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(channel, client, server):
     channel.queue_delete("rpc_queue")
     assert client.call(30) == 832040
+    assert server.out.count(AWAITING) == 2
+    assert server.err == (
+        " [!] RabbitMQ stopped delivering requests (was rpc_queue deleted?); connecting again in a"
+        " second\n"
+    )
 
 
 def test_a_callback_queue_that_was_deleted_under_an_idle_client_is_made_again(node, client, server):
@@ -99,21 +89,26 @@ def test_a_callback_queue_that_is_deleted_during_a_call_is_made_again(
 ):
     channel.queue_declare("rpc_queue", durable=True)
     answer = in_thread(client.call, 30)
-    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
+    waiting_request(channel)
     node.ctl("delete_queue", client.callback_queue)
     start_server()
     assert until(lambda: answer) == [832040]
 
 
-def test_an_idle_client_whose_heartbeats_ran_out_connects_again_for_its_next_call(
-    broker, channel, server
+def test_a_waiting_client_sends_heartbeats_and_an_idle_one_connects_again_when_they_ran_out(
+    broker, channel, start_server
 ):
-    with FibonacciRpcClient(with_heartbeat(broker.url, 1)) as client:
-        assert client.call(10) == 55
-        dropped = client.callback_queue
-        until(lambda: not queue_exists(broker, dropped))
-        assert client.call(30) == 832040
-        assert client.callback_queue != dropped
+    channel.queue_declare("rpc_queue", durable=True)
+    url = with_heartbeat(broker.url, 1)
+    with FibonacciRpcClient(url) as waiting, FibonacciRpcClient(url) as idle:
+        waits_for, dropped = waiting.callback_queue, idle.callback_queue
+        answer = in_thread(waiting.call, 30)
+        until(lambda: not queue_exists(broker, dropped))  # after two silent seconds
+        start_server()
+        assert until(lambda: answer) == [832040]
+        assert waiting.callback_queue == waits_for
+        assert idle.call(30) == 832040
+        assert idle.callback_queue != dropped
 
 
 def queue_exists(broker, queue):
@@ -126,121 +121,140 @@ def queue_exists(broker, queue):
         return True
 
 
-def test_a_waiting_client_sends_heartbeats(broker, channel, start_server):
-    channel.queue_declare("rpc_queue", durable=True)
-    with FibonacciRpcClient(with_heartbeat(broker.url, 1)) as client:
-        callback_queue = client.callback_queue
-        answer = in_thread(client.call, 30)
-        time.sleep(4)  # the broker drops a connection after two silent seconds
-        start_server()
-        assert until(lambda: answer) == [832040]
-        assert client.callback_queue == callback_queue
+@pytest.fixture
+def user(node):
+    """Makes a user of RabbitMQ with these permissions; returns a URL for it."""
+
+    def add(configure, write, read):
+        node.ctl("add_user", "tester", "secret")
+        node.ctl("set_permissions", "tester", configure, write, read)
+        return node.url.replace("guest:guest", "tester:secret")
+
+    yield add
+    node.ctl("delete_user", "tester")
 
 
-def test_a_memory_alarm_ends_a_call_at_its_timeout_and_close_returns(node, alarm, broker, server):
-    alarm(True)
-    client = FibonacciRpcClient(broker.url, timeout=1)
-    started = time.monotonic()
-    with pytest.raises(TimeoutError):
-        client.call(30)
-    assert 1 <= time.monotonic() - started < 1.5
-    client.close()
-    assert time.monotonic() - started < 3
-    until(lambda: client.connection.is_closed)  # by itself, while the alarm goes on
+def test_a_user_who_may_not_publish_is_told_so_and_tries_at_most_five_times_a_second(channel, user):
+    class Counting(FibonacciRpcClient):
+        connections = 0
+
+        def connect(self, *arguments):
+            Counting.connections += 1
+            super().connect(*arguments)
+
+    with Counting(user(configure="^amq", write="", read="^amq"), timeout=1) as client:
+        seconds, words = timed_out_after(client)
+    assert "RabbitMQ closed the channel" in words
+    assert "log" in words
+    assert "server" not in words
+    assert 1 <= seconds < 1.5
+    assert Counting.connections <= 6
 
 
-def test_a_callback_queue_that_is_deleted_during_an_alarm_does_not_stretch_a_call(
-    node, alarm, server
+def test_a_server_whose_user_may_not_declare_consumes_the_queue_that_exists(
+    channel, client, user, run
 ):
-    with FibonacciRpcClient(node.url, timeout=30) as client:
-        alarm(True)
-        client.timeout = 0.5
-        with pytest.raises(TimeoutError):
-            client.call(10)
-        node.ctl("delete_queue", client.callback_queue)
-        started = time.monotonic()
-        with pytest.raises(TimeoutError):
-            client.call(20)
-        assert 0.5 <= time.monotonic() - started < 1
+    channel.queue_declare("rpc_queue", durable=True)
+    server = run("server.py", AMQP_URL=user(configure="", write="^amq.default$", read=".*"))
+    server.says(AWAITING)
+    assert client.call(30) == 832040
+    assert "403" in server.err
 
 
-def test_a_memory_alarm_does_not_keep_a_program_that_uses_the_client_from_its_end(
-    node, alarm, server, run
+def test_a_memory_alarm_ends_calls_at_their_timeout_and_both_go_on_once_it_is_over(
+    node, server, run
 ):
-    alarm(True)
-    program = run("-c", "import client\nwith client.FibonacciRpcClient(timeout=1) as c: c.call(30)")
-    assert program.exit_code(seconds=4) == 1
-    assert program.err.splitlines()[-1].startswith("TimeoutError: No reply within 1 s")
-
-
-def test_both_go_on_once_a_memory_alarm_is_over(node, alarm, broker, server, run):
-    with FibonacciRpcClient(broker.url, timeout=1) as client:
-        assert client.call(10) == 55
-        alarm(True)
-        with pytest.raises(TimeoutError):
-            client.call(20)
-        alone = run("client.py", "--timeout", "1")
-        assert alone.exit_code(seconds=3) == 1
-        assert alone.err.count("\n") == 1
-        alarm(False)
-        client.timeout = 10
-        assert client.call(30) == 832040
-    assert server.out.count("Awaiting") == 1
-
-
-def test_a_frozen_broker_ends_a_waiting_client_at_its_timeout(node, channel, run):
-    channel.queue_declare("rpc_queue", durable=True)
-    waiting = run("client.py", "--timeout", "2")
-    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
-    with node.frozen():
-        assert waiting.exit_code(seconds=3) == 1
-    assert waiting.err.startswith(" [!] No reply within 2 s")
-
-
-def test_a_frozen_broker_ends_a_connecting_client_at_its_timeout(node, run):
-    with node.frozen():
-        started = time.monotonic()
-        connecting = run("client.py", "--timeout", "1")
-        assert connecting.exit_code() == 1
-        assert 1 <= time.monotonic() - started < 2
-    assert connecting.err.count("\n") == 1
-
-
-def test_a_slow_reconnection_does_not_stretch_a_call_beyond_its_timeout(node, channel):
-    channel.queue_declare("rpc_queue", durable=True)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"amqp://127.0.0.1:{silent.getsockname()[1]} {node.url}"
-        with FibonacciRpcClient(url, timeout=2) as client:
-            node.ctl("delete_queue", client.callback_queue)
+    with FibonacciRpcClient(node.url) as patient:
+        assert patient.call(10) == 55
+        node.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            client = FibonacciRpcClient(node.url, timeout=1)
+            script = run("client.py", "--timeout", "1")
+            seconds, _ = timed_out_after(client)
+            assert 1 <= seconds < 1.5
             started = time.monotonic()
-            with pytest.raises(TimeoutError, match="rpc_queue exists"):
-                client.call(30)
-            assert 2 <= time.monotonic() - started < 2.5
+            client.close()
+            assert time.monotonic() - started < 1.5
+            assert client.connection.is_closed
+            assert script.exit_code(seconds=3) == 1
+            assert script.err.startswith(" [!] No reply within 1 s: ")
+            assert script.err.count("\n") == 1
+            answer = in_thread(patient.call, 20)
+        finally:
+            node.ctl("set_vm_memory_high_watermark", "0.6")
+        assert until(lambda: answer) == [6765]
+    assert server.out.count(AWAITING) == 1
 
 
-def test_both_go_on_once_a_frozen_broker_thaws(node, broker, server):
-    with FibonacciRpcClient(broker.url, timeout=1) as client:
-        assert client.call(10) == 55
-        with node.frozen(), pytest.raises(TimeoutError):
-            client.call(20)
-        client.timeout = 10
-        assert client.call(30) == 832040
+def test_a_callback_queue_that_is_deleted_during_an_alarm_does_not_stretch_a_call_beyond_twice(
+    node, server
+):
+    with FibonacciRpcClient(node.url, timeout=1) as client:
+        node.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            result = in_thread(timed_out_after, client)
+            until(lambda: client.correlation_id)
+            node.ctl("delete_queue", client.callback_queue)
+            ((seconds, _),) = until(lambda: result)
+            assert 1 <= seconds < 2.5
+        finally:
+            node.ctl("set_vm_memory_high_watermark", "0.6")
 
 
-def test_a_server_leaves_a_broker_that_hangs_once_heartbeats_are_missed(node, channel, run):
+# Calls until the broker hangs, and ends without closing the client.
+PROGRAM = """
+import client
+c = client.FibonacciRpcClient(timeout=2)
+try:
+    c.call(30)
+except TimeoutError as error:
+    print(error)
+"""
+
+
+def test_while_the_broker_hangs_no_client_waits_beyond_its_timeout_and_a_server_leaves_it(
+    node, channel, run
+):
     server = run("server.py", AMQP_URL=with_heartbeat(node.url, 1))
-    server.says(" [x] Awaiting RPC requests")
-    with node.frozen():
-        until(lambda: "AMQPHeartbeatTimeout" in server.err)  # pika looks six seconds apart
-    server.says(" [x] Awaiting RPC requests", times=2)
+    server.says(AWAITING)
+    with FibonacciRpcClient(node.url, timeout=1) as idle:
+        assert idle.call(10) == 55
+        server.process.send_signal(signal.SIGSTOP)  # so that the others wait
+        waiting, program = run("client.py", "--timeout", "2"), run("-c", PROGRAM)
+        waiting_request(channel)  # the other one is with the server
+        with node.frozen():
+            server.process.send_signal(signal.SIGCONT)
+            connecting = run("client.py", "--timeout", "1")
+            started = time.monotonic()
+            seconds, words = timed_out_after(idle)
+            assert 1 <= seconds < 1.3
+            assert "no server has replied" in words
+            assert connecting.exit_code(seconds=1) == 1
+            assert connecting.err.count("\n") == 1
+            assert waiting.exit_code(seconds=1.5) == 1
+            assert waiting.err.startswith(" [!] No reply within 2 s: no server has replied")
+            assert program.exit_code(seconds=1.5) == 0
+            assert program.out.startswith("No reply within 2 s: no server has replied")
+            assert time.monotonic() - started < 3
+            until(lambda: "AMQPHeartbeatTimeout" in server.err)  # pika looks six seconds apart
+        idle.timeout = 10
+        assert idle.call(30) == 832040
+    server.says(AWAITING, times=2)
 
 
-def test_close_gives_a_frozen_broker_up_after_a_second(node, broker, server):
-    client = FibonacciRpcClient(broker.url, timeout=1)
-    with node.frozen():
-        started = time.monotonic()
-        client.close()
-    assert 1 <= time.monotonic() - started < 1.5
+def test_a_call_that_loses_its_connection_and_meets_a_silent_broker_keeps_its_timeout(
+    node, channel
+):
+    channel.queue_declare("rpc_queue", durable=True)
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, FibonacciRpcClient(node.url, timeout=3) as client:
+        client.parameters.port = silent.getsockname()[1]
+        result = in_thread(timed_out_after, client)
+        waiting_request(channel)
+        node.ctl("close_all_connections", "the operator says so")
+        ((seconds, words),) = until(lambda: result)
+    assert 3 <= seconds < 3.5
+    assert "is RabbitMQ running" in words
 
 
 def tls_url(node, host="127.0.0.1", **options):
@@ -256,21 +270,22 @@ def test_a_tls_broker_with_its_own_certificate_authority_works(node, channel, ru
     else:
         environment = {"AMQP_URL": tls_url(node), "SSL_CERT_FILE": authority}
     server = run("server.py", **environment)
-    server.says(" [x] Awaiting RPC requests")
+    server.says(AWAITING)
     client = run("client.py", **environment)
     assert client.exit_code() == 0
     assert client.out.endswith(" [.] Got 832040\n")
 
 
-@pytest.mark.parametrize("script", ["client.py", "server.py"])
 @pytest.mark.parametrize("wrong", ["unknown authority", "another host's"])
-def test_a_wrong_certificate_is_refused_in_one_line(node, run, script, wrong):
+def test_a_wrong_certificate_is_refused_in_one_line(node, run, wrong):
     if wrong == "unknown authority":
         url = tls_url(node)
     else:
         url = tls_url(node, host="127.0.0.2", ca_certs=str(node.authority))
-    refused = run(script, AMQP_URL=url)
-    assert refused.exit_code() == 1
-    assert refused.err.startswith(" [!] ")
-    assert "CERTIFICATE_VERIFY_FAILED" in refused.err
-    assert refused.err.count("\n") == 1
+    client, server = run("client.py", AMQP_URL=url), run("server.py", AMQP_URL=url)
+    assert client.exit_code() == 1
+    server.says_lines(1)
+    for script in (client, server):
+        assert script.err.startswith(" [!] ")
+        assert "CERTIFICATE_VERIFY_FAILED" in script.err
+        assert script.err.count("\n") == 1

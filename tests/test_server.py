@@ -1,85 +1,24 @@
-"""server.py alone: fib, and each property of its replies, as a plain pika client sees them."""
+"""server.py and its queue: how it declares it, what it does with it, and what it cannot take."""
 
 import signal
+import struct
 
 import pika
 import pytest
 
-import server as server_script
-from conftest import ask, reply_from, until
+from conftest import AWAITING, ask, in_thread, reply_from, until
 
 
-@pytest.mark.parametrize(
-    ("n", "value"),
-    [(0, 0), (1, 1), (2, 1), (10, 55), (30, 832040), (100, 354224848179261915075)],
-)
-def test_fib_of_known_values(n, value):
-    assert server_script.fib(n) == value
-
-
-def test_fib_at_the_upper_end_of_its_range_has_as_many_digits_as_python_still_prints():
-    assert len(str(server_script.fib(20_000))) == 4180
-    assert server_script.fib(20_000) == server_script.fib(19_999) + server_script.fib(19_998)
-
-
-@pytest.mark.parametrize("n", [-1, 20_001])
-def test_fib_outside_its_range_names_n_and_the_range(n):
-    with pytest.raises(ValueError, match=f"0 to 20000, not {n}"):
-        server_script.fib(n)
-
-
-@pytest.mark.parametrize(("n", "value"), [(b"0", b"0"), (b"30", b"832040"), (b"00030", b"832040")])
-def test_the_reply_to_a_number_is_its_value_in_ascii_digits(server, channel, n, value):
-    method, props, body = ask(channel, n)
-    assert (method.exchange, props.type, body) == ("", "result", value)
-
-
-def test_the_reply_to_the_largest_n_is_whole(server, channel):
-    _, props, body = ask(channel, b"20000")
-    assert (props.type, int(body)) == ("result", server_script.fib(20_000))
-
-
-def test_the_reply_has_the_requests_correlation_id_a_type_a_content_type_and_no_more(
-    server, channel
-):
-    _, props, _ = ask(channel, b"30", headers={"x": 1}, delivery_mode=2, expiration="60000")
-    given = {name: value for name, value in vars(props).items() if value is not None}
-    assert given == {
-        "correlation_id": "the-request's-own",
-        "type": "result",
-        "content_type": "text/plain",
-    }
-
-
-@pytest.mark.parametrize("correlation_id", [None, "", "x" * 255])
-def test_the_correlation_id_comes_back_unchanged_even_when_absent(server, channel, correlation_id):
-    _, props, body = ask(channel, b"10", correlation_id=correlation_id)
-    assert (props.correlation_id, body) == (correlation_id, b"55")
-
-
-@pytest.mark.parametrize("body", [b"", b"abc", b"-1", b"20001", b"000030", b"x" * 5000])
-def test_what_is_no_n_comes_back_as_an_error_that_quotes_it_and_says_what_is_allowed(
-    server, channel, body
-):
-    _, props, reply = ask(channel, body)
-    assert (props.type, props.content_type) == ("error", "text/plain")
-    assert props.correlation_id == "the-request's-own"
-    assert b"0 to 20000" in reply
-    assert body[:40] in reply
-    assert body[:41] not in reply or len(body) <= 40
-    server.says(f" [!] {reply.decode()}")
-
-
-def test_a_request_is_acknowledged_once_it_is_answered(server, channel):
+def test_a_request_is_acknowledged_once_it_is_answered(channel, server):
     ask(channel, b"30")
     ask(channel, b"abc")
-    assert server.stop() == 0
+    server.stop()
     until(lambda: channel.queue_declare("rpc_queue", passive=True).method.consumer_count == 0)
     assert channel.queue_declare("rpc_queue", passive=True).method.message_count == 0
 
 
 def test_a_request_without_reply_to_goes_to_the_dead_letter_queue_and_is_logged(
-    channel, run, start_server
+    channel, start_server
 ):
     arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
     channel.queue_declare("rpc_queue", durable=True, arguments=arguments)
@@ -90,7 +29,7 @@ def test_a_request_without_reply_to_goes_to_the_dead_letter_queue_and_is_logged(
     server.says(" [!] Rejected a request without reply_to")
 
 
-def test_rpc_queue_is_durable(server, channel):
+def test_rpc_queue_is_durable(channel, server):
     channel.queue_declare("rpc_queue", durable=True)  # refused, were it declared otherwise
 
 
@@ -102,10 +41,15 @@ def test_a_request_that_waits_in_the_queue_is_answered_once_a_server_starts(chan
     assert reply_from(channel, reply_to)[2] == b"832040"
 
 
-def test_an_rpc_queue_that_exists_as_a_quorum_queue_is_consumed_as_it_is(channel, start_server):
+def test_an_rpc_queue_that_exists_as_a_quorum_queue_is_consumed_as_it_is_and_the_server_says_so(
+    channel, start_server
+):
     channel.queue_declare("rpc_queue", durable=True, arguments={"x-queue-type": "quorum"})
-    start_server()
+    server = start_server()
     assert ask(channel, b"30")[2] == b"832040"
+    assert server.err.startswith(" [!] Cannot declare rpc_queue; using it as it is: ")
+    assert "406" in server.err
+    assert server.err.count("\n") == 1
 
 
 def test_a_server_takes_one_request_at_a_time_and_leaves_the_others_to_its_peers(
@@ -120,3 +64,97 @@ def test_a_server_takes_one_request_at_a_time_and_leaves_the_others_to_its_peers
     assert [reply_from(channel, reply_to)[2] for _ in range(2)] == [b"6765", b"832040"]
     frozen.process.send_signal(signal.SIGCONT)
     assert reply_from(channel, reply_to)[2] == b"55"
+
+
+def test_a_failure_inside_the_computation_is_an_error_reply_and_is_logged(channel, run):
+    broken = run("-c", "import server; server.fib = lambda n: {}[n]; server.main()")
+    broken.says(AWAITING)
+    for _ in range(2):
+        _, props, reply = ask(channel, b"30")
+        assert (props.type, reply) == ("error", b"KeyError: 30")
+    broken.says(" [!] KeyError: 30", times=2)
+
+
+# A server whose standard output breaks when it has a request to compute.
+SPEECHLESS = """
+import server
+
+def say(line, **options):
+    if "fib" in line:
+        raise BrokenPipeError
+    print(line, **options)
+
+server.print = say
+server.main()
+"""
+
+
+def test_a_server_that_cannot_print_leaves_its_request_to_another(channel, run, start_server):
+    speechless = run("-c", SPEECHLESS)
+    speechless.says(AWAITING)
+    answer = in_thread(ask, channel, b"30")
+    until(lambda: "BrokenPipeError" in speechless.err)
+    start_server()
+    assert until(lambda: answer)[0][2] == b"832040"
+
+
+class Raw(pika.BasicProperties):
+    """Properties as the bytes that go over the wire, which pika would not write."""
+
+    def __init__(self, flag, encoded):
+        super().__init__()
+        self.encoded = struct.pack(">H", flag) + encoded
+
+    def encode(self):
+        return [self.encoded]
+
+
+def headers(table):
+    return Raw(pika.BasicProperties.FLAG_HEADERS, struct.pack(">I", len(table)) + table)
+
+
+def tables_within_tables(depth):
+    table = b""
+    for _ in range(depth):
+        table = b"\x01xF" + struct.pack(">I", len(table)) + table
+    return table
+
+
+UNDECODABLE = {
+    "a time in milliseconds": headers(b"\x01xT" + struct.pack(">Q", 1_800_000_000_000)),
+    "a time before 1970": headers(b"\x01xT" + struct.pack(">q", -1)),
+    "3,000 tables in one another": headers(tables_within_tables(3000)),
+}
+FORGED = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to.g1h2AA9yZXBseUA1NTY3.x")
+
+
+@pytest.mark.parametrize("poison", [[*UNDECODABLE.values()], [FORGED]], ids=["headers", "forged"])
+def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
+    channel, start_server, poison
+):
+    def left():
+        return channel.queue_declare("rpc_queue", passive=True).method
+
+    server = start_server()
+    for props in poison:
+        channel.basic_publish("", "rpc_queue", b"30", props)
+    # RabbitMQ 3.10 and 4.0 close the connection for a forged reply_to; 4.3 takes the reply.
+    until(
+        lambda: (
+            server.err.count("connecting again") == 2
+            or (FORGED in poison and left().message_count == 0)
+        )
+    )
+    server.stop()
+    until(lambda: left().consumer_count == 0)
+    channel.queue_purge("rpc_queue")
+    start_server()
+    assert ask(channel, b"30")[2] == b"832040"
+
+
+@pytest.mark.parametrize("props", UNDECODABLE.values(), ids=UNDECODABLE.keys())
+def test_a_reply_that_pika_cannot_decode_costs_the_client_a_connection_but_no_call(
+    client, server, channel, props
+):
+    channel.basic_publish("", client.callback_queue, b"666", props)
+    assert client.call(30) == 832040
