@@ -1,8 +1,9 @@
 """Ask a server for Fibonacci numbers over RabbitMQ.
 
-The client publishes n to the queue rpc_queue and waits for the reply on a queue of its own, the
-callback queue. Run ``python client.py 30`` while server.py runs, or import FibonacciRpcClient into
-your program. Set the environment variable AMQP_URL if RabbitMQ is not on this machine.
+The client publishes n to the queue rpc_queue and waits for the reply on its own callback queue.
+Run ``python client.py 30`` while server.py runs, or use the class in a program of your own:
+``with FibonacciRpcClient() as client: print(client.call(30))``.
+Set the environment variable AMQP_URL if RabbitMQ is not on this machine.
 """
 
 import argparse
@@ -23,7 +24,7 @@ class RpcError(Exception):
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds left until deadline, but at least 0.001 because pika rejects 0."""
+    """Return the seconds left until deadline, but at least 0.001: stack_timeout must not be 0."""
     return max(0.001, deadline - time.monotonic())
 
 
@@ -41,14 +42,15 @@ class FibonacciRpcClient:
         """Connect to RabbitMQ. Connecting, like each call, takes at most timeout seconds.
 
         Raises ValueError if url or timeout is invalid, and pika's exceptions or OSError if
-        connecting fails.
+        connecting fails. See "Known limits" in README for the few cases that take longer.
         """
         if not 0 < timeout < 1_000_000:
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         try:
             self.parameters = pika.URLParameters(url)
-        except Exception:  # do not show the exception: its text may contain the password
-            raise ValueError("AMQP_URL must look like amqp://user:password@host:5672/%2F") from None
+        except Exception as error:  # show its type only: its text may contain the password
+            problem = f"Invalid AMQP_URL ({type(error).__name__})"
+            raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
         # Without this limit, close() would wait while RabbitMQ is short of memory or disk space.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
@@ -62,7 +64,7 @@ class FibonacciRpcClient:
         self.parameters.stack_timeout = seconds_until(deadline)  # limits the next line
         self.connection = pika.BlockingConnection(self.parameters)
         self.channel = self.connection.channel()
-        # An empty name: RabbitMQ chooses one. Exclusive: only this connection may use the queue.
+        # RabbitMQ chooses a name. Exclusive: RabbitMQ deletes the queue with this connection.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
@@ -85,10 +87,10 @@ class FibonacciRpcClient:
         """Have a server compute fib(n) and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Resends a lost request, so fib may run twice. That is safe: it has no side effects.
+        Resends a lost request, so fib may run more than once. That is safe: it has no side effects.
         """
         deadline = time.monotonic() + self.timeout
-        request = str(n)
+        request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
         problem = "there was no time to try"
@@ -106,7 +108,7 @@ class FibonacciRpcClient:
             time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next try
         raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
 
-    def send_request(self, request: str, deadline: float) -> None:
+    def send_request(self, request: bytes, deadline: float) -> None:
         """Publish a request to rpc_queue."""
         self.returned = False
         self.channel.basic_publish(
@@ -138,7 +140,7 @@ class FibonacciRpcClient:
         return ""
 
     def close(self) -> None:
-        """Close the connection. If RabbitMQ hangs, pika needs up to 130 seconds to give up."""
+        """Close the connection. While RabbitMQ hangs, this takes up to 130 seconds (heartbeats)."""
         with contextlib.suppress(pika.exceptions.AMQPError):  # already closed or lost
             self.connection.close()
 

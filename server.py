@@ -27,12 +27,12 @@ def fib(n: int) -> int:
 
 def make_reply(request: bytes) -> tuple[str, str]:
     """Return the type ("result" or "error") and the body of the reply to a request."""
-    # Check the length first: int() is slow on very long numbers and refuses the longest.
+    # Check the length before int(), which is slow on very long numbers and refuses the longest.
     if not request.isdigit() or len(request) > 5 or int(request) > MAX_N:
         return "error", f"n must be 0 to {MAX_N} (at most 5 digits), not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    try:
+    try:  # for work that takes longer than a minute, see "Long work" in README
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
         return "error", f"{type(error).__name__}: {error}"
@@ -55,7 +55,7 @@ def on_request(channel, method, props, body):
             type=reply_type,
             content_type="text/plain",
         ),
-        body=reply,
+        body=reply.encode(errors="backslashreplace"),
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
     channel.basic_ack(delivery_tag=method.delivery_tag)
@@ -66,7 +66,7 @@ def serve(parameters: pika.URLParameters) -> None:
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         try:
-            # A durable queue survives a restart of RabbitMQ. Since 4.3, shared queues must be so.
+            # Durable: the queue survives a restart of RabbitMQ. RabbitMQ 4.3 insists on that.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
@@ -83,8 +83,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
     try:
         parameters = pika.URLParameters(AMQP_URL)
-    except Exception:  # do not print the exception: its text may contain the password
-        sys.exit(" [!] AMQP_URL must look like amqp://user:password@host:5672/%2F")
+    except Exception as error:  # print its type only: its text may contain the password
+        problem = f"Invalid AMQP_URL ({type(error).__name__})"
+        sys.exit(f" [!] {problem}; use amqp://user:password@host:5672/%2F")
     while True:
         try:
             serve(parameters)

@@ -129,7 +129,7 @@ def test_a_server_that_cannot_connect_says_so_in_a_line_a_second_and_goes_on_try
 def test_a_malformed_url_is_one_line_and_exit_1_for_the_server(run):
     code, out, err = finished(run("server.py", AMQP_URL=MALFORMED))
     assert (code, out) == (1, "")
-    assert err == " [!] AMQP_URL must look like amqp://user:password@host:5672/%2F\n"
+    assert err == " [!] Invalid AMQP_URL (ValueError); use amqp://user:password@host:5672/%2F\n"
 
 
 @pytest.mark.parametrize("empty", ["", " \n"])

@@ -24,9 +24,10 @@ def test_a_request_without_reply_to_goes_to_the_dead_letter_queue_and_is_logged(
     channel.queue_declare("rpc_queue", durable=True, arguments=arguments)
     channel.queue_declare("dead", exclusive=True)
     server = start_server()
-    channel.basic_publish("", "rpc_queue", b"30")
-    assert reply_from(channel, "dead")[2] == b"30"
-    server.says(" [!] Rejected a request without reply_to")
+    for reply_to in (None, ""):
+        channel.basic_publish("", "rpc_queue", b"30", pika.BasicProperties(reply_to=reply_to))
+        assert reply_from(channel, "dead")[2] == b"30"
+    server.says(" [!] Rejected a request without reply_to", times=2)
 
 
 def test_rpc_queue_is_durable(channel, server):
@@ -73,6 +74,25 @@ def test_a_failure_inside_the_computation_is_an_error_reply_and_is_logged(channe
         _, props, reply = ask(channel, b"30")
         assert (props.type, reply) == ("error", b"KeyError: 30")
     broken.says(" [!] KeyError: 30", times=2)
+
+
+UNUTTERABLE = """
+import server
+
+def fib(n):
+    raise ValueError(chr(0xDCE9))
+
+server.fib = fib
+server.main()
+"""
+
+
+def test_a_failure_whose_words_utf_8_cannot_encode_is_an_error_reply_too(channel, run):
+    broken = run("-c", UNUTTERABLE)
+    broken.says(AWAITING)
+    _, props, reply = ask(channel, b"30")
+    assert (props.type, reply) == ("error", b"ValueError: \\udce9")
+    broken.says(" [!] ValueError: \\udce9")
 
 
 # A server whose standard output breaks when it has a request to compute.
