@@ -42,7 +42,7 @@ class FibonacciRpcClient:
         """Connect to RabbitMQ. Connecting, like each call, takes at most timeout seconds.
 
         Raises ValueError if url or timeout is invalid, and pika's exceptions or OSError if
-        connecting fails. See "Known limits" in README for the few cases that take longer.
+        connecting fails. See "Known limits" in the README for the cases that take longer.
         """
         if not 0 < timeout < 1_000_000:
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")

@@ -27,12 +27,12 @@ def fib(n: int) -> int:
 
 def make_reply(request: bytes) -> tuple[str, str]:
     """Return the type ("result" or "error") and the body of the reply to a request."""
-    # Check the length before int(), which is slow on very long numbers and refuses the longest.
+    # Check the length before int(), which is slow on long numbers and rejects very long ones.
     if not request.isdigit() or len(request) > 5 or int(request) > MAX_N:
-        return "error", f"n must be 0 to {MAX_N} (at most 5 digits), not {request[:40]!r}"
+        return "error", f"n must be a number from 0 to {MAX_N}, not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    try:  # for work that takes longer than a minute, see "Long work" in README
+    try:  # for work that takes longer than a minute, see "Long work" in the README
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
         return "error", f"{type(error).__name__}: {error}"
@@ -79,7 +79,7 @@ def serve(parameters: pika.URLParameters) -> None:
 
 
 def main() -> None:
-    """Serve forever. After a failure, print the reason and connect again a second later."""
+    """Serve forever. After a failure, print the reason and reconnect a second later."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
     try:
         parameters = pika.URLParameters(AMQP_URL)
@@ -92,7 +92,7 @@ def main() -> None:
             problem = "RabbitMQ stopped delivering requests (was rpc_queue deleted?)"
         except Exception as error:
             problem = repr(error)
-        print(f" [!] {problem}; connecting again in a second", file=sys.stderr)
+        print(f" [!] {problem}; reconnecting in a second", file=sys.stderr)
         time.sleep(1)
 
 

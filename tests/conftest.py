@@ -183,7 +183,7 @@ class Script:
             self.process = subprocess.Popen(
                 [sys.executable, *arguments],
                 cwd=ROOT,
-                env=os.environ | environment,
+                env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,  # flushing is theirs
                 stdout=out,
                 stderr=err,
             )

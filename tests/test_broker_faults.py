@@ -71,8 +71,8 @@ def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(channel, 
     assert client.call(30) == 832040
     assert server.out.count(AWAITING) == 2
     assert server.err == (
-        " [!] RabbitMQ stopped delivering requests (was rpc_queue deleted?); connecting again in a"
-        " second\n"
+        " [!] RabbitMQ stopped delivering requests (was rpc_queue deleted?); "
+        "reconnecting in a second\n"
     )
 
 

@@ -70,6 +70,11 @@ def test_a_client_serves_many_calls_and_gets_each_answer_right(client, server):
     assert [client.call(n) for n in (10, 20, 30, 0)] == [55, 6765, 832040, 0]
 
 
+def test_a_client_whose_channel_was_closed_connects_again(client, server):
+    client.channel.close()
+    assert client.call(30) == 832040
+
+
 def test_a_reply_without_a_type_is_a_result(client, raw_server):
     raw_server(replying(b"55"))
     assert client.call(10) == 55
@@ -106,6 +111,15 @@ def test_without_a_server_call_ends_at_its_timeout_and_says_that_no_queue_was_de
         assert 0.7 <= time.monotonic() - started < 1
     with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="NOT_FOUND"):
         channel.queue_declare("rpc_queue", passive=True)  # nor has the client declared it
+
+
+def test_no_pause_before_a_further_try_goes_beyond_the_timeout(broker, channel):
+    with FibonacciRpcClient(broker.url) as client:
+        client.timeout = 0.01
+        started = time.monotonic()
+        with pytest.raises(TimeoutError):
+            client.call(30)
+        assert time.monotonic() - started < 0.19
 
 
 def test_with_a_queue_but_no_server_call_says_so_and_its_request_leaves_the_queue(broker, channel):

@@ -33,7 +33,7 @@ def test_the_client_takes_n_and_a_timeout(standing_server, run):
 def test_the_client_prints_an_error_reply_as_one_line_and_exits_1(standing_server, run, n):
     code, out, err = finished(run("client.py", n))
     assert (code, out) == (1, f" [x] Requesting fib({n})\n")
-    said = f"n must be 0 to 20000 (at most 5 digits), not b'{n}'"
+    said = f"n must be a number from 0 to 20000, not b'{n}'"
     assert err == f' [!] The server replied "{said}"\n'
 
 
@@ -120,7 +120,7 @@ def test_a_server_that_cannot_connect_says_so_in_a_line_a_second_and_goes_on_try
         assert server.process.poll() is None
         for line in server.err.splitlines():
             assert line.startswith(" [!] ")
-            assert line.endswith("; connecting again in a second")
+            assert line.endswith("; reconnecting in a second")
             assert reason in line
         assert "secret" not in server.err
         assert server.out == ""

@@ -1,4 +1,4 @@
-"""README is true: its commands exist, and it prints what the scripts print."""
+"""README is true: its commands exist, its code runs, and its outputs are what the scripts print."""
 
 import inspect
 import re
@@ -9,160 +9,305 @@ import pytest
 
 import client
 import server
-from conftest import ROOT, until
+from conftest import AWAITING, ROOT, until
 
 README = (ROOT / "README.md").read_text()
 SCRIPTS = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
 
 
-def blocks(language):
-    """Return README's fenced blocks of a language, each as its lines."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-    return [block.splitlines() for its_language, block in found if its_language == language]
-
-
 def section(title):
-    """Return README's text from a heading to the next one."""
-    return re.split(r"^## ", README.partition(f"\n## {title}\n")[2], flags=re.MULTILINE)[0]
+    """Return README's text from a heading to the next one of its level or above."""
+    text = re.split(rf"^(##+) {re.escape(title)}$", README, flags=re.MULTILINE)
+    assert len(text) == 3, title
+    return re.split(rf"^##{{1,{len(text[1]) - 1}}} ", text[2], flags=re.MULTILINE)[0]
 
 
-def rows(title):
-    """Return the cells of each row of the table in a section, without the heading."""
-    lines = [line for line in section(title).splitlines() if line.startswith("|")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+def blocks(language, text=README):
+    """Return the fenced blocks of a language in a text."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for its_language, block in found if its_language == language]
 
 
-COMMANDS = [line for block in blocks("sh") for line in block]
-CLIENT_OUTPUT, SERVER_OUTPUT = blocks("")
+def command_lines(text=README):
+    """Return the commands of a text's shell blocks: each line, or a whole block with "-c"."""
+    found = []
+    for block in blocks("sh", text):
+        found += [block] if "-c '" in block else block.splitlines()
+    return found
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith(".venv/bin/")])
+def commands(text):
+    """Return the commands of a text's shell blocks, each as its words."""
+    return [shlex.split(line, comments=True) for line in command_lines(text)]
+
+
+def arguments(words):
+    """Return what a command of README gives to python."""
+    assert words[0] == ".venv/bin/python"
+    return words[1:]
+
+
+PYTHON = [line for line in command_lines() if line.startswith(".venv/bin/") and "\n" not in line]
+
+
+@pytest.mark.parametrize("command", PYTHON)
 def test_the_python_commands_name_what_exists(command):
-    program, *arguments = shlex.split(command)
+    program, *words = shlex.split(command, comments=True)
     assert program in (".venv/bin/python", ".venv/bin/pip", ".venv/bin/pytest")
-    for argument in arguments:
-        assert argument in ("install", "-r") or (ROOT / argument).is_file()
+    for word in words:
+        assert word in ("install", "-r", "--timeout") or word.isdigit() or (ROOT / word).is_file()
 
 
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c.startswith("docker compose ")])
+@pytest.mark.parametrize("command", sorted(set(re.findall(r"docker compose [^`#\n]+", README))))
 def test_the_compose_commands_name_services_that_exist(command):
     services = re.findall(r"^  ([a-z]+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
-    action, *arguments = shlex.split(command)[2:]
-    assert action in ("run", "up", "down", "logs")
-    names = [argument.partition("=")[0] for argument in arguments if argument[0] != "-"]
+    action, *words = shlex.split(command)[2:]
+    assert action in ("run", "up", "down", "logs", "restart", "exec")
+    names = [word.partition("=")[0] for word in words if word[0] != "-"]
     assert set(names) <= {*services, "100"}
 
 
 def test_the_variables_of_the_ports_are_those_of_the_compose_file():
-    for variable in re.findall(r"([A-Z_]+_PORT)=", README):
+    variables = re.findall(r"([A-Z_]+_PORT)=", README)
+    assert len(variables) == 2
+    for variable in variables:
         assert f"${{{variable}:-" in (ROOT / "docker-compose.yml").read_text()
 
 
 def test_the_commands_of_the_tests_are_those_that_the_projects_check_runs():
-    commands = [block for block in blocks("sh") if block[-1] == ".venv/bin/pytest"]
+    (without_docker,) = [b for b in blocks("sh", section("Tests")) if "pytest" in b]
     check = (ROOT / ".ci" / "run").read_text().splitlines()
-    assert len(commands) == 1
-    assert {line.replace("install -r", "install -q -r") for line in commands[0]} <= set(check)
+    lines = without_docker.splitlines()
+    assert {line.replace("install -r", "install -q -r") for line in lines} <= set(check)
 
 
 def test_the_output_blocks_are_what_the_scripts_print(channel, run):
+    client_output, server_output = blocks("", section("Run it"))
     serving = run("server.py")
-    serving.says(SERVER_OUTPUT[0])
+    serving.says(AWAITING)
     calling = run("client.py")
     assert calling.exit_code() == 0
-    assert calling.out.splitlines() == CLIENT_OUTPUT
-    until(lambda: serving.out.splitlines() == SERVER_OUTPUT)
+    assert calling.out == client_output
+    until(lambda: serving.out == server_output)
 
 
-def test_the_program_of_five_lines_prints_what_readme_says(server, run):
-    (program,) = blocks("python")
-    running = run("-c", "\n".join(program))
-    assert running.exit_code() == 0
-    assert f"This prints `{running.out.strip()}`" in README
-
-
-def test_the_defaults_are_those_of_the_code():
-    default_timeout = inspect.signature(client.FibonacciRpcClient).parameters["timeout"].default
-    text = section("Run it without Docker")
-    assert f"SECONDS is {default_timeout:g}." in text
-    assert "n is 30 unless" in text
+def test_the_defaults_and_limits_are_those_of_the_code():
+    timeout = inspect.signature(client.FibonacciRpcClient).parameters["timeout"].default
+    options = section("Options")
+    assert f"The defaults are 30 and {timeout:g} seconds" in options
     assert 'or "amqp://guest:guest@localhost:5672/%2F"' in SCRIPTS
-    assert "`amqp://guest:guest@localhost:5672/%2F`" in text
-    assert f"from 0 to {server.MAX_N}" in README
+    assert "`amqp://guest:guest@localhost:5672/%2F`" in options
+    assert f"a number from 0 to {server.MAX_N}" in README
+    assert "min(0.2," in SCRIPTS
+    assert "retries after 0.2 seconds" in README
 
 
-@pytest.mark.parametrize(
-    "title", ["The walk along the scripts", "What the tutorial leaves open", "The files"]
-)
-def test_the_code_that_readme_quotes_stands_in_the_scripts(title):
-    quoted = [
-        code
-        for code in re.findall(r"`([^`\n]+)`", section(title))
-        if "(" in code or "=" in code or "_" in code
-    ]
+def table(title):
+    """Return the rows of the table in a section, each as its cells."""
+    lines = [line for line in section(title).splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines[2:]]
+
+
+def test_the_code_that_readme_quotes_stands_in_the_scripts():
+    texts = [section("Code walkthrough"), section("Files")]
+    texts += [pair for _, pair, _ in table("Differences from the tutorial")]
+    quoted = re.findall(r"`([^`\n]+)`", "\n".join(texts))
+    assert len(quoted) > 20
     for code in quoted:
         assert code in SCRIPTS or (ROOT / code).exists(), code
 
 
 def test_the_link_targets_are_headings():
-    headings = {
-        heading.lower().replace(" ", "-") for heading in re.findall(r"^## (.*)$", README, re.M)
-    }
-    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= headings
+    headings = re.findall(r"^##+ (.*)$", README, re.M)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", h.lower()).replace(" ", "-") for h in headings}
+    assert set(re.findall(r"\]\(#([^)]*)\)", README)) <= anchors
+    for title in re.findall(r'see "([^"]*)" in README', SCRIPTS, re.IGNORECASE):
+        assert title in headings
 
 
-def exit_code_in_readme(what_happens):
-    """Return the last cell of the row of "What happens when" that starts so."""
-    (row,) = [row for row in rows("What happens when") if row[0].startswith(what_happens)]
-    return row[-1].removesuffix(" |"), row[3].strip("` ")
+# The experiments of "Break it"
+
+
+def test_experiment_1_the_client_starts_first(channel, run):
+    first, second = commands(section("1. Start the client first"))
+    calling = run(*arguments(first))
+    calling.says(" [x] Requesting fib(30)")
+    run(*arguments(second))
+    assert calling.exit_code() == 0
+    assert calling.out.endswith(" [.] Got 832040\n")
+
+
+def test_experiment_2_a_server_is_killed_while_it_works(channel, run):
+    text = section("2. Kill a server during a request")
+    first, call, second, kill = commands(text)
+    suspended = run(*arguments(first))
+    suspended.says(AWAITING)
+    suspended.process.send_signal(signal.SIGSTOP)  # what Ctrl-Z does, where a terminal is
+    calling = run(*arguments(call))
+    calling.says(" [x] Requesting fib(30)")
+    other = run(*arguments(second))
+    other.says(AWAITING)
+    assert kill == ["kill", "-9", "%1"]
+    suspended.stop(signal.SIGKILL)
+    assert calling.exit_code() == 0
+    assert calling.out.endswith(" [.] Got 832040\n")
+    assert [other.out] == blocks("", text)
+
+
+def test_experiment_3_rabbitmq_restarts_under_both(node, channel, run):
+    text = section("3. Restart RabbitMQ")
+    ((*_, program),) = commands(text)
+    (expected,) = blocks("", text)
+    serving = run("server.py")
+    serving.says(AWAITING)
+    calling = run("-c", program)
+    calling.says("832040")
+    node.stop()
+    node.start()
+    answers = calling.out.count("832040")
+    serving.says(AWAITING, times=2)
+    until(lambda: calling.out.count("832040") >= answers + 2)
+    assert set(calling.out.split()) == {"832040"}
+    closed, refused, awaiting = expected.splitlines()
+    assert serving.err.splitlines()[0] == closed
+    assert refused in serving.err.splitlines()
+    assert serving.out.splitlines()[-1] == awaiting or "fib" in serving.out.splitlines()[-1]
+
+
+def test_experiment_4_something_that_is_not_a_number(server, run):
+    text = section("4. Send an invalid request")
+    ((*_, program),) = commands(text)
+    sending = run("-c", program)
+    assert sending.exit_code() == 0
+    assert [sending.out] == blocks("", text)
+    assert server.process.poll() is None
+
+
+def test_experiment_5_all_servers_have_stopped(server, run):
+    text = section("5. Stop all servers")
+    (call,) = commands(text)
+    server.stop(signal.SIGINT)
+    calling = run(*arguments(call))
+    assert calling.exit_code() == 1
+    assert [calling.out + calling.err] == blocks("", text)
+
+
+# The programs of "Use it in your own program"
+
+
+def test_the_program_of_four_lines_prints_what_readme_says(server, run):
+    program = blocks("python", section("Use it in your own program"))[0]
+    running = run("-c", program)
+    assert running.exit_code() == 0
+    assert f"This prints `{running.out.strip()}`" in README
+
+
+def test_each_thread_gets_a_client_of_its_own(server, run):
+    (program,) = blocks("python", section("Threads, Flask and Django"))
+    calls = """
+def work():
+    assert rpc_client() is rpc_client()
+    clients.append(rpc_client())
+    print(rpc_client().call(30))
+
+clients = []
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+assert len(set(clients)) == 3
+"""
+    running = run("-c", program + calls)
+    assert running.exit_code() == 0
+    assert running.out == "832040\n" * 3
+
+
+def changed(script, diff):
+    """Return a script with README's changes; each of them must match exactly one place."""
+    text = (ROOT / script).read_text()
+    for hunk in re.split(r"^@@\n", diff, flags=re.MULTILINE):
+        lines = hunk.splitlines(keepends=True)
+        old = "".join(line[1:] or "\n" for line in lines if line[0] != "+")
+        new = "".join(line[1:] or "\n" for line in lines if line[0] != "-")
+        assert text.count(old) == 1, old
+        text = text.replace(old, new)
+    return text
+
+
+def test_the_changes_for_a_function_of_ones_own_with_json_work(channel, run, tmp_path):
+    text = section("Your own function, with JSON")
+    for script, diff in zip(("server.py", "client.py"), blocks("diff", text), strict=True):
+        (tmp_path / script).write_text(changed(script, diff))
+    run(str(tmp_path / "server.py")).says(AWAITING)
+    call, value = re.search(r"`client\.(call\(.*\))` now returns `([^`]*)`", text).groups()
+    program = f"""
+import json, sys
+sys.path.insert(0, {str(tmp_path)!r})
+from client import FibonacciRpcClient, RpcError
+with FibonacciRpcClient() as client:
+    print(json.dumps(client.{call}))
+    try:
+        client.call(name="Ada", nonsense=1)
+    except RpcError as error:
+        print(error)
+"""
+    calling = run("-c", program)
+    assert calling.exit_code() == 0
+    answer, error = calling.out.splitlines()
+    assert answer == value
+    assert "unexpected keyword argument 'nonsense'" in error
+
+
+def test_the_asyncio_program_gets_its_answers_from_the_server(server, run):
+    text = section("asyncio")
+    (program,) = blocks("python", text)
+    running = run("-W", "error", "-c", program)
+    assert running.exit_code() == 0
+    assert running.err == ""
+    assert f"This prints `{running.out.strip()}`" in text
+
+
+# The table of what happens when
+
+
+def exit_code(event):
+    """Return the exit code in the row of "What happens when …" that starts so."""
+    (row,) = [row for row in table("What happens when …") if row[0].startswith(event)]
+    return row[-1]
 
 
 NOBODY = "amqp://guest:guest@127.0.0.1:1/%2F"
-EXIT_CODES = {
-    "no server was ever started": (["client.py", "--timeout", "1"], {}),
-    "n is no number": (["client.py", "20001"], {}),
-    "RabbitMQ is not there at the start": (["client.py"], {"AMQP_URL": NOBODY}),
-    "`AMQP_URL` is malformed": (["server.py"], {"AMQP_URL": "nonsense"}),
-    "wrong usage": (["client.py", "abc"], {}),
+EVENTS = {
+    "no server is running": (["--timeout", "0.5"], {}),
+    "at the start, RabbitMQ": ([], {"AMQP_URL": NOBODY}),
 }
 
 
-@pytest.mark.parametrize("what_happens", EXIT_CODES)
-def test_the_exit_codes_and_messages_of_readme_are_those_of_the_scripts(channel, run, what_happens):
-    arguments, environment = EXIT_CODES[what_happens]
-    if what_happens == "n is no number":
-        run("server.py").says(" [x] Awaiting RPC requests")
-    code, message = exit_code_in_readme(what_happens)
-    running = run(*arguments, **environment)
-    assert str(running.exit_code()) == code
-    if message.startswith("[!]"):
-        said = running.err.replace("within 1 s", "within 10 s")
-        assert said.startswith(f" {message.rstrip('…')}")
+@pytest.mark.parametrize("event", EVENTS)
+def test_the_exit_codes_of_readme_are_those_of_the_client(channel, run, event):
+    words, environment = EVENTS[event]
+    assert str(run("client.py", *words, **environment).exit_code()) == exit_code(event)
 
 
-def test_ctrl_c_ends_both_with_the_exit_codes_of_readme(channel, start_server, run):
-    code, _ = exit_code_in_readme("Ctrl-C or SIGTERM")
-    channel.queue_declare("rpc_queue", durable=True)
-    calling = run("client.py")
-    until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
-    client_code = calling.stop(signal.SIGINT)
-    assert f"server {start_server().stop(signal.SIGINT)}, client {client_code}" == code
+def test_the_exit_codes_of_readme_for_signals_are_those_that_a_shell_shows():
+    assert exit_code("Ctrl-C or SIGTERM") == f"{128 + signal.SIGINT} or {128 + signal.SIGTERM}"
 
 
 def test_the_permissions_of_readme_are_enough(node, channel, run):
-    commands = [shlex.split(c) for c in COMMANDS if c.startswith("rabbitmqctl")]
-    passwords = {words[2]: words[3] for words in commands if words[1] == "add_user"}
-    for words in commands:
-        node.ctl(*words[1:])
+    words = [w for w in commands(README) if w[0] == "rabbitmqctl"]
+    passwords = {w[2]: w[3] for w in words if w[1] == "add_user"}
+    for w in words:
+        node.ctl(*w[1:])
     try:
         urls = {
             user: node.url.replace("guest:guest", f"{user}:{password}")
             for user, password in passwords.items()
         }
-        run("server.py", AMQP_URL=urls["rpc-server"]).says(" [x] Awaiting RPC requests")
+        run("server.py", AMQP_URL=urls["rpc-server"]).says(AWAITING)
         calling = run("client.py", AMQP_URL=urls["rpc-client"])
         assert calling.exit_code() == 0
-        assert calling.out.splitlines() == CLIENT_OUTPUT
+        assert calling.out.endswith(" [.] Got 832040\n")
     finally:
         for user in passwords:
             node.ctl("delete_user", user)

@@ -161,7 +161,7 @@ def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
     # RabbitMQ 3.10 and 4.0 close the connection for a forged reply_to; 4.3 takes the reply.
     until(
         lambda: (
-            server.err.count("connecting again") == 2
+            server.err.count("reconnecting") == 2
             or (FORGED in poison and left().message_count == 0)
         )
     )
