@@ -79,6 +79,8 @@ def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(channel, 
 def test_a_callback_queue_that_was_deleted_under_an_idle_client_is_made_again(node, client, server):
     assert client.call(10) == 55
     deleted = client.callback_queue
+    queues = node.ctl("-q", "list_queues", "name", "messages").splitlines()
+    assert f"{deleted}\t0" in queues  # the reply is acknowledged
     node.ctl("delete_queue", deleted)
     assert client.call(30) == 832040
     assert client.callback_queue != deleted

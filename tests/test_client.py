@@ -162,6 +162,15 @@ def test_a_request_that_was_returned_as_unroutable_is_sent_again(broker, raw_ser
     assert returned[0][2].correlation_id == returned[1][2].correlation_id
 
 
+def test_a_client_that_waits_leaves_the_cpu_alone(broker, channel):
+    channel.queue_declare("rpc_queue", durable=True)
+    with FibonacciRpcClient(broker.url, timeout=0.5) as client:
+        before = time.thread_time()
+        with pytest.raises(TimeoutError):
+            client.call(30)
+        assert time.thread_time() - before < 0.1
+
+
 @pytest.fixture
 def stray(client, channel):
     """Publishes a message to the client's callback queue."""

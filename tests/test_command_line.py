@@ -50,6 +50,22 @@ def test_the_client_describes_itself_and_its_defaults(run):
     assert "default: 10" in out
 
 
+def test_the_defaults_of_the_command_line_are_30_and_10_seconds(monkeypatch, capsys):
+    class Client:
+        def __init__(self, timeout):
+            assert timeout == 10
+
+        def call(self, n):
+            assert n == 30
+            raise TimeoutError("as asked")
+
+    monkeypatch.setattr("sys.argv", ["client.py"])
+    monkeypatch.setattr(client, "FibonacciRpcClient", Client)
+    with pytest.raises(SystemExit, match="as asked"):
+        client.main()
+    assert capsys.readouterr().out == " [x] Requesting fib(30)\n"
+
+
 @pytest.mark.parametrize(
     "arguments",
     [["abc"], ["30", "31"], ["1.5"], [""], ["--timeout", "soon"], ["--nonsense"]],
@@ -74,6 +90,7 @@ def test_a_timeout_of_a_nanosecond_ends_at_once_in_one_line(channel, run):
     code, _, err = finished(run("client.py", "--timeout", "1e-9"))
     assert (code, err.count("\n")) == (1, 1)
     assert err.startswith(" [!] ")
+    assert "is RabbitMQ running" in err  # and no word of a timeout that pika does not allow
 
 
 NO_BROKER = {
