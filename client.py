@@ -24,7 +24,7 @@ class RpcError(Exception):
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds left until deadline, but at least 0.001: stack_timeout must not be 0."""
+    """Return the seconds until deadline, at least 0.001: pika's stack_timeout must not be 0."""
     return max(0.001, deadline - time.monotonic())
 
 
@@ -36,35 +36,35 @@ def parse_reply(reply_type: str | None, body: bytes) -> int:
 
 
 class FibonacciRpcClient:
-    """Gets Fibonacci numbers from a server. Use a client in one thread only."""
+    """Gets Fibonacci numbers from a server. Use each client in one thread only."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ. Connecting, like each call, takes at most timeout seconds.
+        """Connect to RabbitMQ. Connecting and calling take at most timeout seconds each.
 
         Raises ValueError if url or timeout is invalid, and pika's exceptions or OSError if
-        connecting fails. See "Known limits" in the README for the cases that take longer.
+        connecting fails. In a few cases this can take longer: see "Known limits" in the README.
         """
         if not 0 < timeout < 1_000_000:
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         try:
             self.parameters = pika.URLParameters(url)
-        except Exception as error:  # show its type only: its text may contain the password
+        except Exception as error:  # show only its type: its text may contain the password
             problem = f"Invalid AMQP_URL ({type(error).__name__})"
             raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
-        # Without this limit, close() would wait while RabbitMQ is short of memory or disk space.
+        # Without this limit, close() waits until RabbitMQ has enough memory and disk space again.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.correlation_id: str | None = None
         self.reply: tuple[str | None, bytes] | None = None  # (type, body); None until it arrives
-        self.returned = False
+        self.returned = False  # True once RabbitMQ has sent the request back
         self.connect(time.monotonic() + timeout)
 
     def connect(self, deadline: float) -> None:
         """Open a connection and a channel, and consume from a new callback queue."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # limits the next line
+        self.parameters.stack_timeout = seconds_until(deadline)  # the time limit for the next line
         self.connection = pika.BlockingConnection(self.parameters)
         self.channel = self.connection.channel()
-        # RabbitMQ chooses a name. Exclusive: RabbitMQ deletes the queue with this connection.
+        # With an empty name, RabbitMQ chooses one. Exclusive: the queue ends with this connection.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
@@ -80,7 +80,7 @@ class FibonacciRpcClient:
             self.reply = (props.type, body)
 
     def on_return(self, channel, method, props, body):
-        """Record that RabbitMQ returned the request because there is no rpc_queue."""
+        """Record that RabbitMQ has sent the request back because there is no rpc_queue."""
         self.returned = True
 
     def call(self, n: int) -> int:
@@ -93,14 +93,14 @@ class FibonacciRpcClient:
         request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        problem = "there was no time to try"
+        problem = "there was no time to try"  # only if the timeout is tiny
         while time.monotonic() < deadline:
             try:
                 if self.connection.is_closed:
                     self.connect(deadline)
                 self.send_request(request, deadline)
-                problem = self.wait_for_reply(deadline)
-            except Exception as error:  # pika's errors and OSError share no other base class
+                problem = self.wait_for_reply(deadline)  # "" if the reply has arrived
+            except Exception as error:  # pika's errors and OSError have only this in common
                 problem = f"{error!r}; is RabbitMQ running, and is AMQP_URL correct?"
                 self.close()
             if self.reply is not None:
@@ -126,7 +126,7 @@ class FibonacciRpcClient:
         )
 
     def wait_for_reply(self, deadline: float) -> str:
-        """Wait for the reply. Return an empty string if it arrives, or else why it did not."""
+        """Wait for the reply. Return "" if it arrives; otherwise, the reason why it did not."""
         while self.reply is None:
             if self.returned:
                 return "no server has declared rpc_queue; start server.py"
@@ -135,12 +135,13 @@ class FibonacciRpcClient:
                 return "RabbitMQ closed the channel or deleted the callback queue; see its log"
             if time.monotonic() >= deadline:
                 return "no server has replied; is server.py running, and is RabbitMQ healthy?"
-            # This waits and sends heartbeats. For a message, pika runs on_response or on_return.
+            # Wait for a message. In here, pika calls on_response or on_return, and sends the
+            # heartbeats that show RabbitMQ that this client is alive.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
         return ""
 
     def close(self) -> None:
-        """Close the connection. While RabbitMQ hangs, this takes up to 130 seconds (heartbeats)."""
+        """Close the connection. If RabbitMQ hangs, pika gives up after at most 130 seconds."""
         with contextlib.suppress(pika.exceptions.AMQPError):  # already closed or lost
             self.connection.close()
 
@@ -162,7 +163,7 @@ def main() -> None:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # not after a failure: it could hang, and the script ends anyway
+        client.close()  # skipped after a failure: it could hang, and exiting disconnects
     except (RpcError, TimeoutError, ValueError) as error:
         sys.exit(f" [!] {error}")
     except Exception as error:

@@ -2,7 +2,7 @@
 
 Clients publish requests to a queue, rpc_queue. RabbitMQ gives each request to one server and keeps
 it until that server acknowledges it. The server publishes its reply to the queue named in the
-request's reply_to property and copies its correlation_id, which tells the client what was answered.
+request's reply_to property, with the same correlation_id, which identifies the request.
 Set the environment variable AMQP_URL if RabbitMQ is not on this machine.
 """
 
@@ -27,12 +27,12 @@ def fib(n: int) -> int:
 
 def make_reply(request: bytes) -> tuple[str, str]:
     """Return the type ("result" or "error") and the body of the reply to a request."""
-    # Check the length before int(), which is slow on long numbers and rejects very long ones.
+    # Check the length (MAX_N has 5 digits) before int(), which is slow on very long numbers.
     if not request.isdigit() or len(request) > 5 or int(request) > MAX_N:
         return "error", f"n must be a number from 0 to {MAX_N}, not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    try:  # for work that takes longer than a minute, see "Long work" in the README
+    try:  # work that takes over a minute stops the heartbeats: see "Long work" in the README
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
         return "error", f"{type(error).__name__}: {error}"
@@ -55,7 +55,7 @@ def on_request(channel, method, props, body):
             type=reply_type,
             content_type="text/plain",
         ),
-        body=reply.encode(errors="backslashreplace"),
+        body=reply.encode(errors="backslashreplace"),  # an error's text may be invalid Unicode
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
     channel.basic_ack(delivery_tag=method.delivery_tag)
@@ -66,13 +66,13 @@ def serve(parameters: pika.URLParameters) -> None:
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         try:
-            # Durable: the queue survives a restart of RabbitMQ. RabbitMQ 4.3 insists on that.
+            # Create it unless it exists. Durable: it survives a restart, as RabbitMQ 4.3 demands.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
-            print(f" [!] Cannot declare rpc_queue; using it as it is: {error!r}", file=sys.stderr)
+            print(f" [!] Cannot declare rpc_queue; trying it as it is: {error!r}", file=sys.stderr)
             channel = connection.channel()  # RabbitMQ closed the first channel when it refused
-        channel.basic_qos(prefetch_count=1)  # take one request at a time
+        channel.basic_qos(prefetch_count=1)  # hold one request; leave the others to other servers
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
         channel.start_consuming()
@@ -83,7 +83,7 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
     try:
         parameters = pika.URLParameters(AMQP_URL)
-    except Exception as error:  # print its type only: its text may contain the password
+    except Exception as error:  # print only its type: its text may contain the password
         problem = f"Invalid AMQP_URL ({type(error).__name__})"
         sys.exit(f" [!] {problem}; use amqp://user:password@host:5672/%2F")
     while True:

@@ -295,7 +295,7 @@ def test_the_exit_codes_of_readme_for_signals_are_those_that_a_shell_shows():
 
 
 def test_the_permissions_of_readme_are_enough(node, channel, run):
-    words = [w for w in commands(README) if w[0] == "rabbitmqctl"]
+    words = [w for w in commands(README) if w[0] == "rabbitmqctl" and "rpc" not in w]
     passwords = {w[2]: w[3] for w in words if w[1] == "add_user"}
     for w in words:
         node.ctl(*w[1:])
@@ -311,3 +311,22 @@ def test_the_permissions_of_readme_are_enough(node, channel, run):
     finally:
         for user in passwords:
             node.ctl("delete_user", user)
+
+
+def test_a_virtual_host_made_as_readme_says_gives_the_server_a_quorum_queue(node, run):
+    words = [w for w in commands(README) if w[0] == "rabbitmqctl" and "rpc" in w]
+    assert len(words) == 2
+    for w in words:
+        node.ctl(*w[1:])
+    try:
+        url = node.url.replace("%2F", "rpc")
+        assert "`amqp://guest:guest@localhost:5672/rpc`" in README
+        run("server.py", AMQP_URL=url).says(AWAITING)
+        assert "rpc_queue\tquorum" in node.ctl("list_queues", "-p", "rpc", "name", "type")
+        calling = run("client.py", AMQP_URL=url)
+        assert calling.exit_code() == 0
+        again = run("server.py", AMQP_URL=url)
+        again.says(AWAITING)
+        assert again.err == ""
+    finally:
+        node.ctl("delete_vhost", "rpc")
