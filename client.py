@@ -24,7 +24,7 @@ class RpcError(Exception):
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until deadline, at least 0.001: pika's stack_timeout must not be 0."""
+    """Return the seconds until deadline, or 0.001 if fewer: pika's timeouts must not be 0."""
     return max(0.001, deadline - time.monotonic())
 
 
@@ -39,19 +39,20 @@ class FibonacciRpcClient:
     """Gets Fibonacci numbers from a server. Use each client in one thread only."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ. Connecting and calling take at most timeout seconds each.
+        """Connect to RabbitMQ. This takes at most timeout seconds, and so does each call.
 
-        Raises ValueError if url or timeout is invalid, and pika's exceptions or OSError if
-        connecting fails. In a few cases this can take longer: see "Known limits" in the README.
+        For the few cases that take longer, see "Known limits" in the README. Raises ValueError if
+        url or timeout is invalid, and pika's exceptions or OSError if connecting fails.
         """
-        if not 0 < timeout < 1_000_000:
+        if not 0 < timeout < 1_000_000:  # RabbitMQ refuses very long expirations
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         try:
             self.parameters = pika.URLParameters(url)
         except Exception as error:  # show only its type: its text may contain the password
             problem = f"Invalid AMQP_URL ({type(error).__name__})"
             raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
-        # Without this limit, close() waits until RabbitMQ has enough memory and disk space again.
+        # While RabbitMQ is short of memory or disk space, it does not answer clients that publish.
+        # This limits how long close() waits then.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.correlation_id: str | None = None
@@ -61,10 +62,10 @@ class FibonacciRpcClient:
 
     def connect(self, deadline: float) -> None:
         """Open a connection and a channel, and consume from a new callback queue."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # the time limit for the next line
+        self.parameters.stack_timeout = seconds_until(deadline)  # limits the next line
         self.connection = pika.BlockingConnection(self.parameters)
         self.channel = self.connection.channel()
-        # With an empty name, RabbitMQ chooses one. Exclusive: the queue ends with this connection.
+        # RabbitMQ chooses a name, and deletes an exclusive queue when its connection closes.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
@@ -80,30 +81,33 @@ class FibonacciRpcClient:
             self.reply = (props.type, body)
 
     def on_return(self, channel, method, props, body):
-        """Record that RabbitMQ has sent the request back because there is no rpc_queue."""
-        self.returned = True
+        """Record that RabbitMQ sent the current request back because there is no rpc_queue."""
+        if props.correlation_id == self.correlation_id:
+            self.returned = True
 
     def call(self, n: int) -> int:
         """Have a server compute fib(n) and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Resends a lost request, so fib may run more than once. That is safe: it has no side effects.
+        Sends the request again after a failure, so fib may run twice. It has no side effects.
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
         problem = "there was no time to try"  # only if the timeout is tiny
+        # A try fails if RabbitMQ returns the request or if the connection, the channel or the
+        # callback queue is lost. Then there is another try, until the deadline.
         while time.monotonic() < deadline:
             try:
-                if self.connection.is_closed:
+                if not self.connection.is_open:
                     self.connect(deadline)
                 self.send_request(request, deadline)
                 problem = self.wait_for_reply(deadline)  # "" if the reply has arrived
-            except Exception as error:  # pika's errors and OSError have only this in common
+            except Exception as error:  # some of pika's errors share no other base class
                 problem = f"{error!r}; is RabbitMQ running, and is AMQP_URL correct?"
                 self.close()
-            if self.reply is not None:
+            if self.reply is not None:  # outside the try: callers must get RpcErrors
                 return parse_reply(*self.reply)
             time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next try
         raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
@@ -130,18 +134,18 @@ class FibonacciRpcClient:
         while self.reply is None:
             if self.returned:
                 return "no server has declared rpc_queue; start server.py"
-            if not self.channel.consumer_tags:  # no longer consuming, so no reply can arrive
+            if not self.channel.consumer_tags:  # our consumer is gone, so no reply can arrive
                 self.close()  # so that call() connects again
                 return "RabbitMQ closed the channel or deleted the callback queue; see its log"
             if time.monotonic() >= deadline:
                 return "no server has replied; is server.py running, and is RabbitMQ healthy?"
-            # Wait for a message. In here, pika calls on_response or on_return, and sends the
+            # Here pika waits for a message, calls on_response or on_return, and sends the
             # heartbeats that show RabbitMQ that this client is alive.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
         return ""
 
     def close(self) -> None:
-        """Close the connection. If RabbitMQ hangs, pika gives up after at most 130 seconds."""
+        """Close the connection. If RabbitMQ hangs, see "Known limits" in the README."""
         with contextlib.suppress(pika.exceptions.AMQPError):  # already closed or lost
             self.connection.close()
 
@@ -163,7 +167,7 @@ def main() -> None:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # skipped after a failure: it could hang, and exiting disconnects
+        client.close()  # no "with": after a failure, this could hang, and exiting disconnects too
     except (RpcError, TimeoutError, ValueError) as error:
         sys.exit(f" [!] {error}")
     except Exception as error:

@@ -27,12 +27,12 @@ def fib(n: int) -> int:
 
 def make_reply(request: bytes) -> tuple[str, str]:
     """Return the type ("result" or "error") and the body of the reply to a request."""
-    # Check the length (MAX_N has 5 digits) before int(), which is slow on very long numbers.
-    if not request.isdigit() or len(request) > 5 or int(request) > MAX_N:
+    # Check the length before int(), which raises ValueError if a number is very long.
+    if not request.isdigit() or len(request) > len(str(MAX_N)) or int(request) > MAX_N:
         return "error", f"n must be a number from 0 to {MAX_N}, not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    try:  # work that takes over a minute stops the heartbeats: see "Long work" in the README
+    try:  # RabbitMQ disconnects a server that works for minutes: see "Long work" in the README
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
         return "error", f"{type(error).__name__}: {error}"
@@ -42,7 +42,7 @@ def on_request(channel, method, props, body):
     """Reply to one request, then acknowledge it. Reject a request without reply_to."""
     if not props.reply_to:
         print(" [!] Rejected a request without reply_to", file=sys.stderr)
-        channel.basic_reject(delivery_tag=method.delivery_tag, requeue=False)
+        channel.basic_reject(delivery_tag=method.delivery_tag, requeue=False)  # do not redeliver
         return
     reply_type, reply = make_reply(body)
     if reply_type == "error":
@@ -66,16 +66,17 @@ def serve(parameters: pika.URLParameters) -> None:
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()
         try:
-            # Create it unless it exists. Durable: it survives a restart, as RabbitMQ 4.3 demands.
+            # Create rpc_queue unless it exists. Durable means that the queue survives a restart of
+            # RabbitMQ. RabbitMQ 4.3 and later require that of a queue which connections share.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
-            print(f" [!] Cannot declare rpc_queue; trying it as it is: {error!r}", file=sys.stderr)
+            print(f" [!] Cannot declare rpc_queue; using it anyway: {error!r}", file=sys.stderr)
             channel = connection.channel()  # RabbitMQ closed the first channel when it refused
         channel.basic_qos(prefetch_count=1)  # hold one request; leave the others to other servers
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
-        channel.start_consuming()
+        channel.start_consuming()  # until rpc_queue is deleted or the connection is lost
 
 
 def main() -> None:

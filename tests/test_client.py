@@ -162,6 +162,17 @@ def test_a_request_that_was_returned_as_unroutable_is_sent_again(broker, raw_ser
     assert returned[0][2].correlation_id == returned[1][2].correlation_id
 
 
+def test_a_late_return_of_an_earlier_request_does_not_have_the_next_one_sent_twice(
+    broker, client, raw_server
+):
+    requests = raw_server(replying(b"55"))
+    earlier = pika.BasicProperties(correlation_id=str(uuid.uuid4()))
+    client.channel.basic_publish("", "no such queue", b"1", earlier, mandatory=True)
+    assert client.call(10) == 55
+    assert client.call(10) == 55
+    assert len(requests) == 2
+
+
 def test_a_client_that_waits_leaves_the_cpu_alone(broker, channel):
     channel.queue_declare("rpc_queue", durable=True)
     with FibonacciRpcClient(broker.url, timeout=0.5) as client:
