@@ -20,16 +20,16 @@ AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localho
 
 
 class RpcError(Exception):
-    """The server replied with an error, or with something that is not a number."""
+    """The server replied with an error, or its reply was not a number."""
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until deadline, or 0.001 if fewer: pika's timeouts must not be 0."""
+    """Return the seconds until deadline, but at least 0.001: stack_timeout must not be 0."""
     return max(0.001, deadline - time.monotonic())
 
 
 def parse_reply(reply_type: str | None, body: bytes) -> int:
-    """Return the number in a reply. Raises RpcError if the reply is anything else."""
+    """Return the number in a reply. Raises RpcError if it is an error or not a number."""
     if reply_type == "error" or not body.isdigit():
         raise RpcError(f"The server replied {body[:200].decode(errors='replace')!r}")
     return int(body)
@@ -39,10 +39,11 @@ class FibonacciRpcClient:
     """Gets Fibonacci numbers from a server. Use each client in one thread only."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ. This takes at most timeout seconds, and so does each call.
+        """Connect to RabbitMQ.
 
-        For the few cases that take longer, see "Known limits" in the README. Raises ValueError if
-        url or timeout is invalid, and pika's exceptions or OSError if connecting fails.
+        Connecting takes at most timeout seconds, as does each call, apart from the few cases under
+        "Known limits" in the README. Raises ValueError if url or timeout is invalid, and pika's
+        exceptions or OSError if connecting fails.
         """
         if not 0 < timeout < 1_000_000:  # RabbitMQ refuses very long expirations
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
@@ -51,21 +52,21 @@ class FibonacciRpcClient:
         except Exception as error:  # show only its type: its text may contain the password
             problem = f"Invalid AMQP_URL ({type(error).__name__})"
             raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
-        # While RabbitMQ is short of memory or disk space, it does not answer clients that publish.
-        # This limits how long close() waits then.
+        # When RabbitMQ runs short of memory or disk space, it stops reading from publishers, so
+        # close() gets no answer. This limits how long it waits.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.correlation_id: str | None = None
         self.reply: tuple[str | None, bytes] | None = None  # (type, body); None until it arrives
-        self.returned = False  # True once RabbitMQ has sent the request back
+        self.problem = ""  # why the current request will get no reply, once that is known
         self.connect(time.monotonic() + timeout)
 
     def connect(self, deadline: float) -> None:
         """Open a connection and a channel, and consume from a new callback queue."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # limits the next line
+        self.parameters.stack_timeout = seconds_until(deadline)  # limits only the next line
         self.connection = pika.BlockingConnection(self.parameters)
         self.channel = self.connection.channel()
-        # RabbitMQ chooses a name, and deletes an exclusive queue when its connection closes.
+        # queue="" lets RabbitMQ choose a name; exclusive=True deletes the queue on disconnecting.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
@@ -81,40 +82,38 @@ class FibonacciRpcClient:
             self.reply = (props.type, body)
 
     def on_return(self, channel, method, props, body):
-        """Record that RabbitMQ sent the current request back because there is no rpc_queue."""
+        """Record why RabbitMQ has sent the current request back."""
         if props.correlation_id == self.correlation_id:
-            self.returned = True
+            self.problem = "no server has declared rpc_queue; start server.py"
 
     def call(self, n: int) -> int:
         """Have a server compute fib(n) and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Sends the request again after a failure, so fib may run twice. It has no side effects.
+        Sends the request again after a failure, so fib may run twice; that does no harm.
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        problem = "there was no time to try"  # only if the timeout is tiny
-        # A try fails if RabbitMQ returns the request or if the connection, the channel or the
-        # callback queue is lost. Then there is another try, until the deadline.
         while time.monotonic() < deadline:
+            self.problem = ""
             try:
                 if not self.connection.is_open:
                     self.connect(deadline)
                 self.send_request(request, deadline)
-                problem = self.wait_for_reply(deadline)  # "" if the reply has arrived
-            except Exception as error:  # some of pika's errors share no other base class
-                problem = f"{error!r}; is RabbitMQ running, and is AMQP_URL correct?"
+                self.wait_for_reply(deadline)
+            except Exception as error:  # pika raises more than AMQPError and OSError
+                self.problem = f"{error!r}; is RabbitMQ running, and what does its log say?"
                 self.close()
-            if self.reply is not None:  # outside the try: callers must get RpcErrors
+            if self.reply is not None:
                 return parse_reply(*self.reply)
-            time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next try
+            time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next attempt
+        problem = self.problem or "is server.py running, and is RabbitMQ healthy?"
         raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
 
     def send_request(self, request: bytes, deadline: float) -> None:
         """Publish a request to rpc_queue."""
-        self.returned = False
         self.channel.basic_publish(
             exchange="",  # the default exchange: it delivers to the queue named by routing_key
             routing_key="rpc_queue",
@@ -129,24 +128,18 @@ class FibonacciRpcClient:
             mandatory=True,  # RabbitMQ returns the request if there is no rpc_queue
         )
 
-    def wait_for_reply(self, deadline: float) -> str:
-        """Wait for the reply. Return "" if it arrives; otherwise, the reason why it did not."""
-        while self.reply is None:
-            if self.returned:
-                return "no server has declared rpc_queue; start server.py"
-            if not self.channel.consumer_tags:  # our consumer is gone, so no reply can arrive
-                self.close()  # so that call() connects again
-                return "RabbitMQ closed the channel or deleted the callback queue; see its log"
-            if time.monotonic() >= deadline:
-                return "no server has replied; is server.py running, and is RabbitMQ healthy?"
+    def wait_for_reply(self, deadline: float) -> None:
+        """Wait until the reply arrives, the request is returned, or the deadline passes."""
+        while self.reply is None and not self.problem and time.monotonic() < deadline:
+            if not self.channel.consumer_tags:  # pika no longer consumes from the callback queue
+                raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
             # Here pika waits for a message, calls on_response or on_return, and sends the
-            # heartbeats that show RabbitMQ that this client is alive.
+            # heartbeats that tell RabbitMQ that this client is alive.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
-        return ""
 
     def close(self) -> None:
         """Close the connection. If RabbitMQ hangs, see "Known limits" in the README."""
-        with contextlib.suppress(pika.exceptions.AMQPError):  # already closed or lost
+        with contextlib.suppress(Exception):  # it may be closed or lost already
             self.connection.close()
 
     def __enter__(self) -> "FibonacciRpcClient":
@@ -167,7 +160,7 @@ def main() -> None:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # no "with": after a failure, this could hang, and exiting disconnects too
+        client.close()  # skipped after a failure, when it could hang; exiting disconnects too
     except (RpcError, TimeoutError, ValueError) as error:
         sys.exit(f" [!] {error}")
     except Exception as error:

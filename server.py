@@ -32,7 +32,8 @@ def make_reply(request: bytes) -> tuple[str, str]:
         return "error", f"n must be a number from 0 to {MAX_N}, not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    try:  # RabbitMQ disconnects a server that works for minutes: see "Long work" in the README
+    # While fib runs, pika sends no heartbeats. For slow work, see "Long work" in the README.
+    try:
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
         return "error", f"{type(error).__name__}: {error}"
@@ -55,28 +56,28 @@ def on_request(channel, method, props, body):
             type=reply_type,
             content_type="text/plain",
         ),
-        body=reply.encode(errors="backslashreplace"),  # an error's text may be invalid Unicode
+        body=reply.encode(errors="backslashreplace"),  # never fails, whatever the text
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
-    channel.basic_ack(delivery_tag=method.delivery_tag)
+    channel.basic_ack(delivery_tag=method.delivery_tag)  # the number of this delivery
 
 
 def serve(parameters: pika.URLParameters) -> None:
     """Answer requests. Returns if rpc_queue is deleted; raises if the connection is lost."""
     with pika.BlockingConnection(parameters) as connection:
-        channel = connection.channel()
+        channel = connection.channel()  # a session within the connection
         try:
-            # Create rpc_queue unless it exists. Durable means that the queue survives a restart of
-            # RabbitMQ. RabbitMQ 4.3 and later require that of a queue which connections share.
+            # Create rpc_queue unless it exists. A durable queue survives a restart of RabbitMQ;
+            # since 4.3, RabbitMQ requires that of queues which several connections use.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
-            print(f" [!] Cannot declare rpc_queue; using it anyway: {error!r}", file=sys.stderr)
+            print(f" [!] Cannot declare rpc_queue; continuing anyway: {error!r}", file=sys.stderr)
             channel = connection.channel()  # RabbitMQ closed the first channel when it refused
-        channel.basic_qos(prefetch_count=1)  # hold one request; leave the others to other servers
+        channel.basic_qos(prefetch_count=1)  # take one request at a time; leave the rest to others
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
-        channel.start_consuming()  # until rpc_queue is deleted or the connection is lost
+        channel.start_consuming()  # blocks until rpc_queue is deleted or the connection is lost
 
 
 def main() -> None:

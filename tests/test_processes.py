@@ -60,7 +60,7 @@ def test_a_signal_ends_a_server_that_waits_for_a_broker(run, with_signal):
 
 def test_a_server_that_starts_after_the_client_answers_it(channel, client, start_server):
     answer = in_thread(client.call, 30)
-    until(lambda: client.returned)
+    until(lambda: client.problem)
     start_server()
     assert until(lambda: answer) == [832040]
 

@@ -48,7 +48,7 @@ def test_an_rpc_queue_that_exists_as_a_quorum_queue_is_consumed_as_it_is_and_the
     channel.queue_declare("rpc_queue", durable=True, arguments={"x-queue-type": "quorum"})
     server = start_server()
     assert ask(channel, b"30")[2] == b"832040"
-    assert server.err.startswith(" [!] Cannot declare rpc_queue; using it anyway: ")
+    assert server.err.startswith(" [!] Cannot declare rpc_queue; continuing anyway: ")
     assert "406" in server.err
     assert server.err.count("\n") == 1
 
