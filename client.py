@@ -24,7 +24,7 @@ class RpcError(Exception):
 
 
 def seconds_until(deadline: float) -> float:
-    """Return the seconds until deadline, but at least 0.001: stack_timeout must not be 0."""
+    """Return the seconds until deadline, but at least 0.001: pika rejects a stack_timeout of 0."""
     return max(0.001, deadline - time.monotonic())
 
 
@@ -39,13 +39,12 @@ class FibonacciRpcClient:
     """Gets Fibonacci numbers from a server. Use each client in one thread only."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ.
+        """Connect to RabbitMQ. Connecting and each call take at most timeout seconds.
 
-        Connecting takes at most timeout seconds, as does each call, apart from the few cases under
-        "Known limits" in the README. Raises ValueError if url or timeout is invalid, and pika's
-        exceptions or OSError if connecting fails.
+        In a few cases they take longer: see "Known limits" in the README. Raises ValueError if url
+        or timeout is invalid, and pika's exceptions or OSError if connecting fails.
         """
-        if not 0 < timeout < 1_000_000:  # RabbitMQ refuses very long expirations
+        if not 0 < timeout < 1_000_000:  # RabbitMQ limits the expiration of requests
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         try:
             self.parameters = pika.URLParameters(url)
@@ -53,7 +52,7 @@ class FibonacciRpcClient:
             problem = f"Invalid AMQP_URL ({type(error).__name__})"
             raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
         # When RabbitMQ runs short of memory or disk space, it stops reading from publishers, so
-        # close() gets no answer. This limits how long it waits.
+        # close() gets no answer. Then pika drops the connection after this time.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.correlation_id: str | None = None
@@ -63,7 +62,7 @@ class FibonacciRpcClient:
 
     def connect(self, deadline: float) -> None:
         """Open a connection and a channel, and consume from a new callback queue."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # limits only the next line
+        self.parameters.stack_timeout = seconds_until(deadline)  # applies only to the next line
         self.connection = pika.BlockingConnection(self.parameters)
         self.channel = self.connection.channel()
         # queue="" lets RabbitMQ choose a name; exclusive=True deletes the queue on disconnecting.
@@ -82,35 +81,36 @@ class FibonacciRpcClient:
             self.reply = (props.type, body)
 
     def on_return(self, channel, method, props, body):
-        """Record why RabbitMQ has sent the current request back."""
+        """Record why RabbitMQ has returned the current request (see mandatory=True below)."""
         if props.correlation_id == self.correlation_id:
             self.problem = "no server has declared rpc_queue; start server.py"
 
     def call(self, n: int) -> int:
-        """Have a server compute fib(n) and return the result.
+        """Ask a server to compute fib(n), and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Sends the request again after a failure, so fib may run twice; that does no harm.
+        If the connection fails, the request is sent again. Then fib may run twice, without harm.
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
+        # An attempt ends with a reply, a return, an exception or the deadline.
         while time.monotonic() < deadline:
-            self.problem = ""
+            self.problem = ""  # an earlier attempt may have set it
             try:
                 if not self.connection.is_open:
                     self.connect(deadline)
                 self.send_request(request, deadline)
                 self.wait_for_reply(deadline)
-            except Exception as error:  # pika raises more than AMQPError and OSError
+            except Exception as error:  # AMQPConnectorStackTimeout is not an AMQPError
                 self.problem = f"{error!r}; is RabbitMQ running, and what does its log say?"
-                self.close()
+                self.close()  # so that the next attempt connects again
             if self.reply is not None:
                 return parse_reply(*self.reply)
             time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next attempt
-        problem = self.problem or "is server.py running, and is RabbitMQ healthy?"
-        raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
+        reason = self.problem or "is server.py running, and is RabbitMQ healthy?"
+        raise TimeoutError(f"No reply within {self.timeout:g} s: {reason}")
 
     def send_request(self, request: bytes, deadline: float) -> None:
         """Publish a request to rpc_queue."""
@@ -131,7 +131,7 @@ class FibonacciRpcClient:
     def wait_for_reply(self, deadline: float) -> None:
         """Wait until the reply arrives, the request is returned, or the deadline passes."""
         while self.reply is None and not self.problem and time.monotonic() < deadline:
-            if not self.channel.consumer_tags:  # pika no longer consumes from the callback queue
+            if not self.channel.consumer_tags:  # no consumer is left, so no reply can reach us
                 raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
             # Here pika waits for a message, calls on_response or on_return, and sends the
             # heartbeats that tell RabbitMQ that this client is alive.
@@ -160,7 +160,7 @@ def main() -> None:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # skipped after a failure, when it could hang; exiting disconnects too
+        client.close()  # only after success: after a failure, it could hang
     except (RpcError, TimeoutError, ValueError) as error:
         sys.exit(f" [!] {error}")
     except Exception as error:

@@ -32,7 +32,7 @@ def make_reply(request: bytes) -> tuple[str, str]:
         return "error", f"n must be a number from 0 to {MAX_N}, not {request[:40]!r}"
     n = int(request)
     print(f" [.] fib({n})", flush=True)
-    # While fib runs, pika sends no heartbeats. For slow work, see "Long work" in the README.
+    # If fib took minutes, RabbitMQ would think this server dead: see "Long work" in the README.
     try:
         return "result", str(fib(n))
     except Exception as error:  # fib cannot fail here, but your own function may
@@ -43,7 +43,7 @@ def on_request(channel, method, props, body):
     """Reply to one request, then acknowledge it. Reject a request without reply_to."""
     if not props.reply_to:
         print(" [!] Rejected a request without reply_to", file=sys.stderr)
-        channel.basic_reject(delivery_tag=method.delivery_tag, requeue=False)  # do not redeliver
+        channel.basic_reject(delivery_tag=method.delivery_tag, requeue=False)  # drop it
         return
     reply_type, reply = make_reply(body)
     if reply_type == "error":
@@ -56,32 +56,32 @@ def on_request(channel, method, props, body):
             type=reply_type,
             content_type="text/plain",
         ),
-        body=reply.encode(errors="backslashreplace"),  # never fails, whatever the text
+        body=reply.encode(errors="backslashreplace"),  # UTF-8 cannot encode every exception's text
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
     channel.basic_ack(delivery_tag=method.delivery_tag)  # the number of this delivery
 
 
 def serve(parameters: pika.URLParameters) -> None:
-    """Answer requests. Returns if rpc_queue is deleted; raises if the connection is lost."""
+    """Answer requests. Returns if rpc_queue is deleted, and raises pika's exceptions or OSError."""
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()  # a session within the connection
         try:
-            # Create rpc_queue unless it exists. A durable queue survives a restart of RabbitMQ;
-            # since 4.3, RabbitMQ requires that of queues which several connections use.
+            # Create rpc_queue unless it exists. A durable queue survives a restart of RabbitMQ.
+            # RabbitMQ 4.3 and later require shared queues to be durable.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
             print(f" [!] Cannot declare rpc_queue; continuing anyway: {error!r}", file=sys.stderr)
             channel = connection.channel()  # RabbitMQ closed the first channel when it refused
-        channel.basic_qos(prefetch_count=1)  # take one request at a time; leave the rest to others
+        channel.basic_qos(prefetch_count=1)  # hold one unacknowledged request at a time
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
-        channel.start_consuming()  # blocks until rpc_queue is deleted or the connection is lost
+        channel.start_consuming()  # pika calls on_request for each request in here
 
 
 def main() -> None:
-    """Serve forever. After a failure, print the reason and reconnect a second later."""
+    """Serve forever. After a failure, even a refused login, print it and reconnect in a second."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
     try:
         parameters = pika.URLParameters(AMQP_URL)
