@@ -51,13 +51,13 @@ class FibonacciRpcClient:
         except Exception as error:  # show only its type: its text may contain the password
             problem = f"Invalid AMQP_URL ({type(error).__name__})"
             raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
-        # When RabbitMQ runs short of memory or disk space, it stops reading from publishers, so
-        # close() gets no answer. Then pika drops the connection after this time.
+        # When RabbitMQ runs short of memory or disk space, it stops reading from publishers, and
+        # answers no close(). This timeout makes pika drop the connection then.
         self.parameters.blocked_connection_timeout = timeout
         self.timeout = timeout
         self.correlation_id: str | None = None
         self.reply: tuple[str | None, bytes] | None = None  # (type, body); None until it arrives
-        self.problem = ""  # why the current request will get no reply, once that is known
+        self.problem = ""  # why the current attempt gets no reply, once that is known
         self.connect(time.monotonic() + timeout)
 
     def connect(self, deadline: float) -> None:
@@ -83,19 +83,20 @@ class FibonacciRpcClient:
     def on_return(self, channel, method, props, body):
         """Record why RabbitMQ has returned the current request (see mandatory=True below)."""
         if props.correlation_id == self.correlation_id:
-            self.problem = "no server has declared rpc_queue; start server.py"
+            self.problem = "rpc_queue does not exist; start server.py"
 
     def call(self, n: int) -> int:
         """Ask a server to compute fib(n), and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        If the connection fails, the request is sent again. Then fib may run twice, without harm.
+        If RabbitMQ returns the request or the connection fails, it is sent again. fib may then run
+        twice. That does no harm, but would it for your own function?
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        # An attempt ends with a reply, a return, an exception or the deadline.
+        # An attempt ends with the reply, a returned request, an exception or the deadline.
         while time.monotonic() < deadline:
             self.problem = ""  # an earlier attempt may have set it
             try:
@@ -103,7 +104,7 @@ class FibonacciRpcClient:
                     self.connect(deadline)
                 self.send_request(request, deadline)
                 self.wait_for_reply(deadline)
-            except Exception as error:  # AMQPConnectorStackTimeout is not an AMQPError
+            except Exception as error:  # AMQPError would miss AMQPConnectorStackTimeout
                 self.problem = f"{error!r}; is RabbitMQ running, and what does its log say?"
                 self.close()  # so that the next attempt connects again
             if self.reply is not None:
@@ -160,7 +161,7 @@ def main() -> None:
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [x] Requesting fib({args.n})", flush=True)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # only after success: after a failure, it could hang
+        client.close()  # not after a failure: if RabbitMQ hangs, so does close()
     except (RpcError, TimeoutError, ValueError) as error:
         sys.exit(f" [!] {error}")
     except Exception as error:

@@ -56,7 +56,7 @@ def on_request(channel, method, props, body):
             type=reply_type,
             content_type="text/plain",
         ),
-        body=reply.encode(errors="backslashreplace"),  # UTF-8 cannot encode every exception's text
+        body=reply.encode(errors="backslashreplace"),  # UTF-8 cannot encode lone surrogates
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
     channel.basic_ack(delivery_tag=method.delivery_tag)  # the number of this delivery
@@ -77,11 +77,11 @@ def serve(parameters: pika.URLParameters) -> None:
         channel.basic_qos(prefetch_count=1)  # hold one unacknowledged request at a time
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
-        channel.start_consuming()  # pika calls on_request for each request in here
+        channel.start_consuming()  # blocks; pika calls on_request for each request
 
 
 def main() -> None:
-    """Serve forever. After a failure, even a refused login, print it and reconnect in a second."""
+    """Serve forever. After any failure, even a refused login, print it and retry in a second."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
     try:
         parameters = pika.URLParameters(AMQP_URL)

@@ -106,7 +106,7 @@ def test_without_a_server_call_ends_at_its_timeout_and_says_that_no_queue_was_de
 ):
     with FibonacciRpcClient(broker.url, timeout=0.7) as client:
         started = time.monotonic()
-        with pytest.raises(TimeoutError, match=r"within 0.7 s: no server has declared rpc_queue"):
+        with pytest.raises(TimeoutError, match=r"within 0.7 s: rpc_queue does not exist"):
             client.call(30)
         assert 0.7 <= time.monotonic() - started < 1
     with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="NOT_FOUND"):

@@ -40,7 +40,7 @@ def test_the_client_prints_an_error_reply_as_one_line_and_exits_1(standing_serve
 def test_without_a_server_the_client_says_so_in_one_line_and_exits_1(channel, run):
     code, out, err = finished(run("client.py", "--timeout", "0.5"))
     assert (code, out) == (1, " [x] Requesting fib(30)\n")
-    assert err == " [!] No reply within 0.5 s: no server has declared rpc_queue; start server.py\n"
+    assert err == " [!] No reply within 0.5 s: rpc_queue does not exist; start server.py\n"
 
 
 def test_the_client_describes_itself_and_its_defaults(run):
