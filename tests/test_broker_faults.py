@@ -29,28 +29,6 @@ def waiting_request(channel):
     until(lambda: channel.queue_declare("rpc_queue", passive=True).method.message_count)
 
 
-def test_a_restart_of_the_broker_costs_no_server_no_idle_client_and_no_call_that_waits(
-    node, client, server, run
-):
-    assert client.call(10) == 55
-    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
-    with FibonacciRpcClient(node.url, timeout=40) as waiting:
-        answer = in_thread(waiting.call, 30)
-        until(lambda: "1" in node.ctl("-q", "list_queues", "messages_unacknowledged").split())
-        impatient = run("client.py", "--timeout", "3")
-        impatient.says(" [x] Requesting fib(30)")
-        node.stop()
-        assert impatient.exit_code(seconds=4) == 1
-        assert impatient.err.startswith(" [!] No reply within 3 s: ")
-        assert "is RabbitMQ running" in impatient.err
-        assert impatient.err.count("\n") == 1
-        node.start()
-        server.process.send_signal(signal.SIGCONT)
-        assert until(lambda: answer) == [832040]
-    assert client.call(20) == 6765
-    assert server.out.count(AWAITING) == 2
-
-
 def test_connections_that_the_operator_closed_are_made_again_by_server_idle_and_waiting_client(
     node, client, server
 ):

@@ -9,7 +9,8 @@ import pytest
 
 import client
 import server
-from conftest import AWAITING, ROOT, until
+from client import FibonacciRpcClient
+from conftest import AWAITING, ROOT, in_thread, until
 
 README = (ROOT / "README.md").read_text()
 SCRIPTS = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
@@ -159,24 +160,37 @@ def test_experiment_2_a_server_is_killed_while_it_works(channel, run):
     assert [other.out] == blocks("", text)
 
 
-def test_experiment_3_rabbitmq_restarts_under_both(node, channel, run):
+def test_experiment_3_a_restart_of_rabbitmq_costs_no_server_no_idle_client_and_no_call_that_waits(
+    node, client, server, run
+):
     text = section("3. Restart RabbitMQ")
     ((*_, program),) = commands(text)
     (expected,) = blocks("", text)
-    serving = run("server.py")
-    serving.says(AWAITING)
+    assert client.call(10) == 55
     calling = run("-c", program)
     calling.says("832040")
-    node.stop()
-    node.start()
-    answers = calling.out.count("832040")
-    serving.says(AWAITING, times=2)
+    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
+    with FibonacciRpcClient(node.url, timeout=40) as waiting:
+        answer = in_thread(waiting.call, 30)
+        until(lambda: "1" in node.ctl("-q", "list_queues", "messages_unacknowledged").split())
+        impatient = run("client.py", "--timeout", "3")
+        impatient.says(" [x] Requesting fib(30)")
+        node.stop()
+        server.process.send_signal(signal.SIGCONT)
+        assert impatient.exit_code(seconds=4) == 1
+        assert impatient.err.startswith(" [!] No reply within 3 s: ")
+        assert "is RabbitMQ running" in impatient.err
+        assert impatient.err.count("\n") == 1
+        answers = calling.out.count("832040")
+        node.start()
+        assert until(lambda: answer) == [832040]
+    assert client.call(20) == 6765
     until(lambda: calling.out.count("832040") >= answers + 2)
     assert set(calling.out.split()) == {"832040"}
     closed, refused, awaiting = expected.splitlines()
-    assert serving.err.splitlines()[0] == closed
-    assert refused in serving.err.splitlines()
-    assert serving.out.splitlines()[-1] == awaiting or "fib" in serving.out.splitlines()[-1]
+    assert server.err.splitlines()[0] == closed
+    assert refused in server.err.splitlines()
+    assert server.out.splitlines().count(awaiting) == 2
 
 
 def test_experiment_4_something_that_is_not_a_number(server, run):
