@@ -89,8 +89,8 @@ class FibonacciRpcClient:
         """Ask a server to compute fib(n), and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        If RabbitMQ returns the request or the connection fails, it is sent again. fib may then run
-        twice. That does no harm, but would it for your own function?
+        Sends the request again if RabbitMQ returns it or the connection fails. fib may run twice;
+        if your own function must not, see "Work that must not run twice" in the README.
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()
@@ -130,7 +130,7 @@ class FibonacciRpcClient:
         )
 
     def wait_for_reply(self, deadline: float) -> None:
-        """Wait until the reply arrives, the request is returned, or the deadline passes."""
+        """Wait for the reply, a returned request or the deadline. Raises if no reply can arrive."""
         while self.reply is None and not self.problem and time.monotonic() < deadline:
             if not self.channel.consumer_tags:  # no consumer is left, so no reply can reach us
                 raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")

@@ -63,7 +63,7 @@ def on_request(channel, method, props, body):
 
 
 def serve(parameters: pika.URLParameters) -> None:
-    """Answer requests. Returns if rpc_queue is deleted, and raises pika's exceptions or OSError."""
+    """Answer requests until rpc_queue is deleted. Raises pika's exceptions or OSError."""
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()  # a session within the connection
         try:
