@@ -89,8 +89,8 @@ class FibonacciRpcClient:
         """Ask a server to compute fib(n), and return the result.
 
         Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Sends the request again if RabbitMQ returns it or the connection fails. fib may run twice;
-        if your own function must not, see "Work that must not run twice" in the README.
+        Sends the request again if RabbitMQ returns it or the connection fails. After a failure, fib
+        may thus run twice: see "Work that must not run twice" in the README.
         """
         deadline = time.monotonic() + self.timeout
         request = str(n).encode()

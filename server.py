@@ -68,7 +68,7 @@ def serve(parameters: pika.URLParameters) -> None:
         channel = connection.channel()  # a session within the connection
         try:
             # Create rpc_queue unless it exists. A durable queue survives a restart of RabbitMQ.
-            # RabbitMQ 4.3 and later require shared queues to be durable.
+            # By default, RabbitMQ 4.3 requires shared queues to be durable.
             channel.queue_declare(queue="rpc_queue", durable=True)
         except pika.exceptions.ChannelClosedByBroker as error:
             # rpc_queue already exists with other settings, or this user lacks permission.
