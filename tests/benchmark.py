@@ -30,7 +30,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parent.parent))  # where client.py is
 
 from client import FibonacciRpcClient
-from conftest import AMQP_URL, ROOT, Broker, Node, Script
+from conftest import AMQP_URL, AWAITING, ROOT, Broker, Node, Script
 
 BARE, QUORUM, BAREST, OLD = "bench_bare", "bench_quorum", "bench_barest", "bench_old"
 FIB_30 = 832040
@@ -134,10 +134,7 @@ class Benchmark:
     def servers(self, number: int) -> Iterator[list[Script]]:
         """So many server.py, which consume rpc_queue."""
         with ExitStack() as stack:
-            yield [
-                stack.enter_context(self.process(" [x] Awaiting RPC requests", "server.py"))
-                for _ in range(number)
-            ]
+            yield [stack.enter_context(self.process(AWAITING, "server.py")) for _ in range(number)]
 
     @contextmanager
     def process(self, ready: str, *arguments: str) -> Iterator[Script]:

@@ -313,11 +313,17 @@ def test_the_exit_codes_of_readme_for_signals_are_those_that_a_shell_shows():
     assert exit_code("Ctrl-C or SIGTERM") == f"{128 + signal.SIGINT} or {128 + signal.SIGTERM}"
 
 
+USERS, VIRTUAL_HOST = [
+    [shlex.split(line)[1:] for line in block.splitlines()]
+    for block in blocks("sh")
+    if block.startswith("rabbitmqctl")
+]
+
+
 def test_the_permissions_of_readme_are_enough(node, channel, run):
-    words = [w for w in commands(README) if w[0] == "rabbitmqctl" and "rpc" not in w]
-    passwords = {w[2]: w[3] for w in words if w[1] == "add_user"}
-    for w in words:
-        node.ctl(*w[1:])
+    passwords = {words[1]: words[2] for words in USERS if words[0] == "add_user"}
+    for words in USERS:
+        node.ctl(*words)
     try:
         urls = {
             user: node.url.replace("guest:guest", f"{user}:{password}")
@@ -333,10 +339,9 @@ def test_the_permissions_of_readme_are_enough(node, channel, run):
 
 
 def test_a_virtual_host_made_as_readme_says_gives_the_server_a_quorum_queue(node, run):
-    words = [w for w in commands(README) if w[0] == "rabbitmqctl" and "rpc" in w]
-    assert len(words) == 2
-    for w in words:
-        node.ctl(*w[1:])
+    assert len(VIRTUAL_HOST) == 2
+    for words in VIRTUAL_HOST:
+        node.ctl(*words)
     try:
         url = node.url.replace("%2F", "rpc")
         assert "`amqp://guest:guest@localhost:5672/rpc`" in README
