@@ -1,13 +1,17 @@
-"""Ask a server for Fibonacci numbers over RabbitMQ.
+"""Get Fibonacci numbers from a server over RabbitMQ, with a remote procedure call (RPC).
 
-The client publishes n to the queue rpc_queue and waits for the reply on its own callback queue.
-Run ``python client.py 30`` while server.py runs, or use the class in a program of your own:
-``with FibonacciRpcClient() as client: print(client.call(30))``.
-Set the environment variable AMQP_URL if RabbitMQ is not on this machine.
+The client publishes a request, the number n, to the queue rpc_queue. The request's reply_to names
+the client's own callback queue, and its correlation_id is new for each call. The server publishes
+its reply to the callback queue, with the same correlation_id, so that the client can recognize it.
+
+The pattern is in connect(), call(), attempt() and on_response(), in this order. What follows them
+handles failures. Run ``python client.py 30`` while server.py runs, or use the class in a program of
+your own: ``with FibonacciRpcClient() as client: print(client.call(30))``.
 """
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -15,24 +19,12 @@ import time
 import uuid
 
 import pika
+from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
+# The environment variable AMQP_URL, or guest:guest (user and password) and %2F (virtual host "/")
 AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localhost:5672/%2F"
 
-
-class RpcError(Exception):
-    """The server replied with an error, or its reply was not a number."""
-
-
-def seconds_until(deadline: float) -> float:
-    """Return the seconds until deadline, but at least 0.001: pika rejects a stack_timeout of 0."""
-    return max(0.001, deadline - time.monotonic())
-
-
-def parse_reply(reply_type: str | None, body: bytes) -> int:
-    """Return the number in a reply. Raises RpcError if it is an error or not a number."""
-    if reply_type == "error" or not body.isdigit():
-        raise RpcError(f"The server replied {body[:200].decode(errors='replace')!r}")
-    return int(body)
+log = logging.getLogger(__name__)  # its warnings go to standard error, unless you configure logging
 
 
 class FibonacciRpcClient:
@@ -41,31 +33,33 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
         """Connect to RabbitMQ. Connecting and each call take at most timeout seconds.
 
-        In a few cases they take longer: see "Known limits" in the README. Raises ValueError if url
-        or timeout is invalid, and pika's exceptions or OSError if connecting fails.
+        If RabbitMQ hangs at a bad moment, two minutes more can pass. Raises ValueError if url or
+        timeout is invalid, and ConnectionError or pika.exceptions.AMQPError if connecting fails.
         """
         if not 0 < timeout < 1_000_000:  # RabbitMQ limits the expiration of requests
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
+        self.timeout = timeout
         try:
             self.parameters = pika.URLParameters(url)
-        except Exception as error:  # show only its type: its text may contain the password
-            problem = f"Invalid AMQP_URL ({type(error).__name__})"
-            raise ValueError(f"{problem}; use amqp://user:password@host:5672/%2F") from None
-        # When RabbitMQ runs short of memory or disk space, it stops reading from publishers, and
-        # answers no close(). This timeout makes pika drop the connection then.
+        except Exception:  # omit pika's message, which may contain the password
+            raise ValueError("Invalid URL; use amqp://user:password@host:5672/%2F") from None
+        # RabbitMQ stops reading when its memory or disk runs low. pika gives up after this time.
         self.parameters.blocked_connection_timeout = timeout
-        self.timeout = timeout
-        self.correlation_id: str | None = None
-        self.reply: tuple[str | None, bytes] | None = None  # (type, body); None until it arrives
-        self.problem = ""  # why the current attempt gets no reply, once that is known
-        self.connect(time.monotonic() + timeout)
+        self.correlation_id: str | None = None  # of the current call
+        self.reply: tuple[str | None, bytes] | None = None  # type and body of the reply to it
+        self.returned = False  # whether RabbitMQ has returned the current request
+        try:
+            self.connect(time.monotonic() + timeout)
+        except pika.exceptions.AMQPError:  # connected, but RabbitMQ refused the callback queue
+            self.close()
+            raise
 
     def connect(self, deadline: float) -> None:
         """Open a connection and a channel, and consume from a new callback queue."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # applies only to the next line
-        self.connection = pika.BlockingConnection(self.parameters)
-        self.channel = self.connection.channel()
-        # queue="" lets RabbitMQ choose a name; exclusive=True deletes the queue on disconnecting.
+        self.open_connection(deadline)
+        self.channel = self.connection.channel()  # a session within the connection
+        # queue="" lets RabbitMQ choose a name. exclusive=True reserves the queue for this
+        # connection, but anyone may publish to it. It is deleted when the connection closes.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
@@ -75,46 +69,19 @@ class FibonacciRpcClient:
         )
         self.channel.add_on_return_callback(self.on_return)
 
-    def on_response(self, channel, method, props, body):
-        """Store the first reply to the current request. Ignore every other message."""
-        if props.correlation_id == self.correlation_id and self.reply is None:
-            self.reply = (props.type, body)
-
-    def on_return(self, channel, method, props, body):
-        """Record why RabbitMQ has returned the current request (see mandatory=True below)."""
-        if props.correlation_id == self.correlation_id:
-            self.problem = "rpc_queue does not exist; start server.py"
-
     def call(self, n: int) -> int:
-        """Ask a server to compute fib(n), and return the result.
+        """Return fib(n), computed by a server.
 
-        Raises RpcError if the reply is an error, and TimeoutError if no reply arrives in time.
-        Sends the request again if RabbitMQ returns it or the connection fails. After a failure, fib
-        may thus run twice: see "Work that must not run twice" in the README.
+        After a failure, the request is sent again, so fib may run twice. Raises RpcError if the
+        reply is an error, and TimeoutError if no reply arrives in time.
         """
-        deadline = time.monotonic() + self.timeout
-        request = str(n).encode()
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        # An attempt ends with the reply, a returned request, an exception or the deadline.
-        while time.monotonic() < deadline:
-            self.problem = ""  # an earlier attempt may have set it
-            try:
-                if not self.connection.is_open:
-                    self.connect(deadline)
-                self.send_request(request, deadline)
-                self.wait_for_reply(deadline)
-            except Exception as error:  # AMQPError would miss AMQPConnectorStackTimeout
-                self.problem = f"{error!r}; is RabbitMQ running, and what does its log say?"
-                self.close()  # so that the next attempt connects again
-            if self.reply is not None:
-                return parse_reply(*self.reply)
-            time.sleep(min(0.2, seconds_until(deadline)))  # pause before the next attempt
-        reason = self.problem or "is server.py running, and is RabbitMQ healthy?"
-        raise TimeoutError(f"No reply within {self.timeout:g} s: {reason}")
+        reply_type, body = self.keep_trying(n, time.monotonic() + self.timeout)
+        return parse_reply(reply_type, body)
 
-    def send_request(self, request: bytes, deadline: float) -> None:
-        """Publish a request to rpc_queue."""
+    def attempt(self, n: int, deadline: float) -> tuple[str | None, bytes]:
+        """Publish the request, and wait for the reply. Raises as soon as none can arrive."""
         self.channel.basic_publish(
             exchange="",  # the default exchange: it delivers to the queue named by routing_key
             routing_key="rpc_queue",
@@ -122,25 +89,69 @@ class FibonacciRpcClient:
                 reply_to=self.callback_queue,
                 correlation_id=self.correlation_id,
                 content_type="text/plain",
-                # Milliseconds until RabbitMQ drops the request, if no server has taken it.
-                expiration=str(int(seconds_until(deadline) * 1000)),
+                expiration=str(int(seconds_until(deadline) * 1000)),  # ms until RabbitMQ drops it
             ),
-            body=request,
+            body=str(n).encode(),
             mandatory=True,  # RabbitMQ returns the request if there is no rpc_queue
         )
-
-    def wait_for_reply(self, deadline: float) -> None:
-        """Wait for the reply, a returned request or the deadline. Raises if no reply can arrive."""
-        while self.reply is None and not self.problem and time.monotonic() < deadline:
-            if not self.channel.consumer_tags:  # no consumer is left, so no reply can reach us
-                raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
+        while self.reply is None:
+            self.raise_if_hopeless(deadline)
             # Here pika waits for a message, calls on_response or on_return, and sends the
             # heartbeats that tell RabbitMQ that this client is alive.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
+        return self.reply
+
+    def on_response(self, channel, method, props, body):
+        """Keep the first reply to the current call: two can come if the request was sent twice."""
+        if props.correlation_id == self.correlation_id and self.reply is None:
+            self.reply = (props.type, body)
+
+    def keep_trying(self, n: int, deadline: float) -> tuple[str | None, bytes]:
+        """Repeat attempt() until one succeeds. Raises TimeoutError at the deadline."""
+        pause = 0.1
+        while True:
+            self.returned = False
+            try:
+                if not self.connection.is_open:
+                    self.connect(deadline)
+                return self.attempt(n, deadline)
+            except (pika.exceptions.AMQPError, ConnectionError) as error:
+                log.warning("No reply yet: %s", error)
+                if not self.returned:  # a returned request leaves the connection usable
+                    self.close()
+                time.sleep(min(pause, seconds_until(deadline)))
+                pause = min(1.0, 2 * pause)
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"No reply within {self.timeout:g} s: {error}") from error
+
+    def raise_if_hopeless(self, deadline: float) -> None:
+        """Raise TimeoutError at the deadline, and ConnectionError if no reply can arrive."""
+        if self.returned:
+            raise ConnectionError("rpc_queue does not exist; start server.py")
+        if not self.channel.consumer_tags:  # empty once RabbitMQ has cancelled on_response
+            raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
+        if time.monotonic() >= deadline:
+            problem = "is server.py running, and is RabbitMQ healthy?"
+            raise TimeoutError(f"No reply within {self.timeout:g} s: {problem}")
+
+    def on_return(self, channel, method, props, body):
+        """Note that RabbitMQ has returned the request (see mandatory=True above)."""
+        if props.correlation_id == self.correlation_id:
+            self.returned = True
+
+    def open_connection(self, deadline: float) -> None:
+        """Connect to RabbitMQ, or raise a ConnectionError that names its host and port."""
+        self.parameters.stack_timeout = seconds_until(deadline)  # for TCP, TLS and login
+        try:
+            self.connection = pika.BlockingConnection(self.parameters)
+        # At stack_timeout, pika raises an AMQPConnectorException, which is not an AMQPError.
+        except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
+            problem = f"No connection to {self.parameters.host}:{self.parameters.port}: {error!r}"
+            raise ConnectionError(f"{problem}; has RabbitMQ started, is the URL right?") from error
 
     def close(self) -> None:
-        """Close the connection. If RabbitMQ hangs, see "Known limits" in the README."""
-        with contextlib.suppress(Exception):  # it may be closed or lost already
+        """Close the connection. If RabbitMQ hangs, this takes one to two minutes."""
+        with contextlib.suppress(pika.exceptions.AMQPError):  # it may be closed already
             self.connection.close()
 
     def __enter__(self) -> "FibonacciRpcClient":
@@ -150,22 +161,39 @@ class FibonacciRpcClient:
         self.close()
 
 
+class RpcError(Exception):
+    """The server replied with an error, or its reply was not a number."""
+
+
+def parse_reply(reply_type: str | None, body: bytes) -> int:
+    """Return the number in a reply. Raises RpcError if it is an error or not a number."""
+    if reply_type != "error":
+        with contextlib.suppress(ValueError):
+            return int(body)
+    raise RpcError(f"The server replied {body[:200].decode(errors='replace')!r}")
+
+
+def seconds_until(deadline: float) -> float:
+    """Return the seconds until deadline, but at least 0.001: pika rejects a stack_timeout of 0."""
+    return max(0.001, deadline - time.monotonic())
+
+
 def main() -> None:
     """Print fib(n) for the n given on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the client without a traceback
     parser = argparse.ArgumentParser(description="Get fib(n) from an RPC server over RabbitMQ.")
-    parser.add_argument("n", type=int, nargs="?", default=30, help="0 to 20000 (default: 30)")
+    parser.add_argument("n", type=int, nargs="?", default=30, help="default: 30")
     parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="default: 10")
     args = parser.parse_args()
+    print(f" [x] Requesting fib({args.n})", flush=True)
     try:
         client = FibonacciRpcClient(timeout=args.timeout)
-        print(f" [x] Requesting fib({args.n})", flush=True)
+        # If call() still waits after a second, pika logs this.
+        client.connection.call_later(1, lambda: log.warning("No reply yet: is server.py running?"))
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # not after a failure: if RabbitMQ hangs, so does close()
-    except (RpcError, TimeoutError, ValueError) as error:
+        client.close()  # not after a failure: if RabbitMQ hangs, close() hangs too
+    except (RpcError, ValueError, OSError, pika.exceptions.AMQPError) as error:
         sys.exit(f" [!] {error}")
-    except Exception as error:
-        sys.exit(f" [!] {error!r}; is RabbitMQ running, and is AMQP_URL correct?")
 
 
 if __name__ == "__main__":

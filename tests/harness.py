@@ -1,0 +1,232 @@
+"""What the tests and the benchmark share: a RabbitMQ, the scripts as processes, and waiting."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pika
+import port_for
+import trustme
+from mirakuru import TCPExecutor
+from mirakuru.exceptions import ProcessExitedWithError
+
+ROOT = Path(__file__).parent.parent
+AWAITING = " [x] Awaiting RPC requests"
+# Nobody listens at NOBODY. "secret" is no part of any message.
+NOBODY = "amqp://guest:secret@127.0.0.1:1/%2F"
+MALFORMED = [
+    "amqp://user:secret#@localhost",
+    "amqp://user:sec/ret@localhost",
+    "amqp://secret@localhost",
+    "amqp://user:secret@localhost:99999",
+    "amqp://user:secret@localhost?nonsense=1",
+    "amqp://user:secret@localhost?heartbeat=secret",
+    "amqp://user:secret@localhost?ssl_options={",
+    "amqp://user:secret@localhost:5672 amqp://user:secret@localhost:5672",
+    "http2://user:secret@localhost",
+    "secret",
+]
+# AMQP_URL is not read here: it may name a RabbitMQ that is in use.
+TEST_AMQP_URL = os.environ.get("TEST_AMQP_URL", "").strip()
+# First Debian's commands in this folder: those in /usr/sbin refuse users but root and rabbitmq.
+RABBITMQ_SERVER = shutil.which(
+    "rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"
+)
+NO_BROKER = "No RabbitMQ to test with: apt-get install rabbitmq-server, or set TEST_AMQP_URL"
+
+
+def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
+    """Return the first true value of condition(); fails if there is none within seconds."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, f"still not so after {seconds} s"
+        time.sleep(0.01)
+    return value
+
+
+def take(channel: Any, queue: str) -> tuple[Any, pika.BasicProperties, bytes]:
+    """Wait for a message in a queue, and take it out."""
+    message: Any = until(lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got)
+    return message
+
+
+def ask(channel: Any, body: bytes, **properties: Any) -> tuple[Any, pika.BasicProperties, bytes]:
+    """Publish a request as the tutorial's client does, and return the reply."""
+    properties = {"correlation_id": "the-request's-own"} | properties
+    if "reply_to" not in properties:
+        properties["reply_to"] = channel.queue_declare("", exclusive=True).method.queue
+    channel.basic_publish("", "rpc_queue", body, pika.BasicProperties(**properties))
+    return take(channel, properties["reply_to"])
+
+
+def given(props: pika.BasicProperties) -> dict[str, Any]:
+    """Return the properties that a message has."""
+    return {name: value for name, value in vars(props).items() if value is not None}
+
+
+class Broker:
+    """A RabbitMQ to test with, at url."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+
+    def connect(self) -> pika.BlockingConnection:
+        """Return a plain pika connection."""
+        return pika.BlockingConnection(pika.URLParameters(self.url))
+
+    def delete_queue(self, name: str = "rpc_queue") -> None:
+        """Delete a queue, if it exists."""
+        with self.connect() as connection:
+            connection.channel().queue_delete(name)
+
+    def queue(self, name: str = "rpc_queue") -> Any:
+        """Return message_count and consumer_count of a queue, or None if it does not exist."""
+        with self.connect() as connection:
+            try:
+                return connection.channel().queue_declare(name, passive=True).method
+            except pika.exceptions.ChannelClosedByBroker as error:
+                if error.reply_code != 404:
+                    raise
+                return None
+
+
+class Node(Broker):
+    """A RabbitMQ node of our own, on free ports, that the tests may stop and start again."""
+
+    def __init__(self, folder: Path) -> None:
+        """Prepare a node that keeps its files in folder; start() is yet to be called."""
+        assert RABBITMQ_SERVER, NO_BROKER
+        port, self.tls_port, distribution_port = random.sample(
+            sorted(port_for.available_good_ports()), 3
+        )
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{port}/%2F")
+        self.authority = folder / "authority.pem"
+        authority = trustme.CA()
+        authority.cert_pem.write_to_path(self.authority)
+        certificate = folder / "certificate.pem"
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
+        config = folder / "rabbitmq.conf"
+        config.write_text(
+            f"disk_free_limit.absolute = 1MB\n"
+            f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
+            f"listeners.ssl.2 = 127.0.0.2:{self.tls_port}\n"
+            f"ssl_options.certfile = {certificate}\n"
+            f"ssl_options.keyfile = {certificate}\n"
+        )
+        self.environment = {
+            "RABBITMQ_NODENAME": f"rpc-{port}@localhost",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(distribution_port),
+            "RABBITMQ_CONFIG_FILE": str(config),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+        }
+        self.executor = TCPExecutor(
+            RABBITMQ_SERVER,
+            "127.0.0.1",
+            port,
+            timeout=120,
+            envvars=self.environment,
+            stdout=subprocess.DEVNULL,
+        )
+        self.start = self.executor.start
+
+    def stop(self) -> None:
+        """Stop the node, and return when it has ended."""
+        with suppress(ProcessExitedWithError):
+            self.executor.stop()
+
+    def ctl(self, *arguments: str) -> str:
+        """Run rabbitmqctl, and return its output."""
+        assert RABBITMQ_SERVER
+        return subprocess.run(
+            [Path(RABBITMQ_SERVER).with_name("rabbitmqctl"), "-q", *arguments],
+            env=os.environ | self.environment,
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout
+
+    @contextmanager
+    def alarm(self) -> Iterator[None]:
+        """Have the node run short of memory for a block of code."""
+        self.ctl("set_vm_memory_high_watermark", "0.00001")
+        try:
+            yield
+        finally:
+            self.ctl("set_vm_memory_high_watermark", "0.6")
+
+    @contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Keep all processes of the node from running, without ending them, for a block of code."""
+        assert self.executor.process
+        os.killpg(self.executor.process.pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.killpg(self.executor.process.pid, signal.SIGCONT)
+
+
+class Script:
+    """One of the two scripts, or any Python code that uses them, as a process."""
+
+    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+        """Start python with arguments, and with environment on top of the test's own."""
+        self.paths = {name: folder / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")}
+        with self.paths["out"].open("w") as out, self.paths["err"].open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, *arguments],
+                cwd=ROOT,
+                env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,  # flushing is theirs
+                stdout=out,
+                stderr=err,
+            )
+
+    @property
+    def out(self) -> str:
+        """What it has written to standard output until now."""
+        return self.paths["out"].read_text()
+
+    @property
+    def err(self) -> str:
+        """What it has written to standard error until now."""
+        return self.paths["err"].read_text()
+
+    def prints(self, line: str, times: int = 1) -> None:
+        """Wait until it has written this line so many times to standard output."""
+        until(lambda: self.out.splitlines().count(line) >= times)
+
+    def complains(self, words: str, times: int = 1) -> None:
+        """Wait until so many lines on standard error contain these words."""
+        until(lambda: sum(words in line for line in self.err.splitlines()) >= times)
+
+    def exit_code(self) -> int:
+        """Wait for it to end, and return its exit code."""
+        return self.process.wait(60)
+
+    def stop(self, with_signal: int = signal.SIGKILL) -> int:
+        """Send it a signal, wait for it to end, and return its exit code."""
+        self.process.send_signal(with_signal)
+        return self.exit_code()
+
+
+def fails_in_one_line(script: Script) -> str:
+    """Wait for a script to end with exit code 1; return the one line that says why.
+
+    Only warnings of the client's logger may stand before this line.
+    """
+    assert script.exit_code() == 1
+    *warnings, line = script.err.splitlines()
+    assert all(warning.startswith("No reply yet: ") for warning in warnings)
+    assert line.startswith(" [!] ")
+    assert "secret" not in script.err
+    return line

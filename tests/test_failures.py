@@ -1,0 +1,651 @@
+"""What goes wrong, in the order of README's table "When something goes wrong"."""
+
+import contextlib
+import os
+import random
+import re
+import signal
+import socket
+import struct
+import threading
+import time
+from urllib.parse import quote
+
+import pika
+import pytest
+
+import client as client_script
+import server as server_script
+from client import FibonacciRpcClient
+from harness import AWAITING, NOBODY, ask, fails_in_one_line, until
+from server import fib
+
+
+def timed_out(client):
+    """Return the words of the TimeoutError that client.call raises."""
+    with pytest.raises(TimeoutError) as caught:
+        client.call(30)
+    return str(caught.value)
+
+
+class EnoughError(Exception):
+    """Ends what would go on: neither the connection's nor the server's failure."""
+
+
+@pytest.fixture
+def pauses(monkeypatch):
+    """Records how long scripts in this process sleep, instead of sleeping; the sixth ends all."""
+
+    def sleep(seconds):
+        recorded.append(seconds)
+        if len(recorded) == 6:
+            raise EnoughError
+
+    recorded: list[float] = []
+    monkeypatch.setattr(time, "sleep", sleep)
+    return recorded
+
+
+# "rpc_queue does not exist": no server has run yet
+
+
+@pytest.mark.usefixtures("no_queue")
+class TestNoServerHasRun:
+    REASON = "rpc_queue does not exist; start server.py"
+
+    def test_the_client_says_so_at_once_and_fails_at_its_timeout(self, run):
+        calling = run("client.py", "--timeout", "2")
+        calling.complains(f"No reply yet: {self.REASON}")
+        assert calling.process.poll() is None
+        assert fails_in_one_line(calling) == f" [!] No reply within 2 s: {self.REASON}"
+
+    def test_call_logs_each_attempt_and_ends_no_sooner_than_its_timeout(self, broker, caplog):
+        caplog.set_level("WARNING", "client")
+        with FibonacciRpcClient(broker.url, timeout=0.7) as client:
+            started = time.monotonic()
+            assert timed_out(client) == f"No reply within 0.7 s: {self.REASON}"
+            assert time.monotonic() - started >= 0.7
+        ours = [record for record in caplog.records if record.name == "client"]
+        assert {record.getMessage() for record in ours} == {f"No reply yet: {self.REASON}"}
+        assert 2 <= len(ours) <= 4
+
+    def test_the_pauses_between_attempts_double_up_to_a_second(self, client, pauses):
+        with pytest.raises(EnoughError):
+            client.call(30)
+        assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+    def test_no_pause_goes_beyond_the_timeout(self, client, pauses):
+        client.timeout = 0.05
+        with contextlib.suppress(TimeoutError, EnoughError):
+            client.call(30)
+        assert 0 < max(pauses) <= 0.05
+
+    def test_a_server_that_starts_after_the_client_answers_it(self, client, in_thread, run):
+        connection = client.connection
+        answer = in_thread(client.call, 30)
+        until(lambda: client.returned)
+        run("server.py")
+        assert answer.result(60) == 832040
+        assert client.connection is connection
+
+
+# "is server.py running": no server runs, or it is busy
+
+
+@pytest.mark.usefixtures("idle_queue")
+class TestNoServerAnswers:
+    REASON = "is server.py running, and is RabbitMQ healthy?"
+
+    def test_call_asks_for_it_and_its_request_leaves_the_queue(self, broker):
+        with FibonacciRpcClient(broker.url, timeout=0.5) as client:
+            assert timed_out(client) == f"No reply within 0.5 s: {self.REASON}"
+        until(lambda: broker.queue().message_count == 0)
+
+    def test_waiting_neither_polls_nor_takes_cpu_time(self, client, monkeypatch):
+        def process_data_events(time_limit):
+            waits.append(time_limit)
+            return wait(time_limit)
+
+        waits: list[float] = []
+        wait = client.connection.process_data_events
+        monkeypatch.setattr(client.connection, "process_data_events", process_data_events)
+        client.timeout = 1
+        before = time.thread_time()
+        timed_out(client)
+        assert time.thread_time() - before < 0.3
+        assert len(waits) <= 3
+
+
+def test_the_timeout_names_the_reason_at_its_end_and_none_that_has_passed(
+    broker, no_queue, channel, in_thread
+):
+    with FibonacciRpcClient(broker.url, timeout=3) as client:
+        words = in_thread(timed_out, client)
+        until(lambda: client.returned)
+        channel.queue_declare("rpc_queue", durable=True)
+        assert TestNoServerAnswers.REASON in words.result(60)
+
+
+def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
+    node, client, server, run, in_thread
+):
+    assert client.call(10) == 55
+    with node.alarm():
+        impatient = FibonacciRpcClient(node.url, timeout=1)
+        started = time.monotonic()
+        assert TestNoServerAnswers.REASON in timed_out(impatient)
+        impatient.close()  # without a blocked_connection_timeout, this would take two minutes
+        assert time.monotonic() - started < 30
+        assert impatient.connection.is_closed
+        line = fails_in_one_line(run("client.py", "--timeout", "1"))
+        assert line == f" [!] No reply within 1 s: {TestNoServerAnswers.REASON}"
+        answer = in_thread(client.call, 20)
+    assert answer.result(60) == 6765
+    assert server.out.count(AWAITING) == 1
+
+
+# A server or a client dies while the others go on
+
+# A server that prints "busy" and then computes for longer than any test lasts.
+BUSY_SERVER = """
+import server, time
+
+def fib(n):
+    print("busy", flush=True)
+    time.sleep(600)
+
+server.fib = fib
+server.main()
+"""
+STOPS = [signal.SIGTERM, signal.SIGINT, signal.SIGKILL]
+
+
+@pytest.mark.parametrize("with_signal", STOPS)
+def test_a_signal_ends_a_busy_server_at_once_and_its_request_goes_to_another(
+    client, no_queue, start_server, in_thread, with_signal
+):
+    busy = start_server("-c", BUSY_SERVER)
+    answer = in_thread(client.call, 30)
+    busy.prints("busy")
+    start_server()
+    assert busy.stop(with_signal) == -with_signal
+    assert busy.err == ""
+    assert answer.result(60) == 832040
+
+
+def test_two_servers_and_two_clients_get_every_answer_right_and_share_the_work(
+    broker, no_queue, start_server, in_thread
+):
+    servers = [start_server(), start_server()]
+
+    def call_many(numbers):
+        with FibonacciRpcClient(broker.url, timeout=60) as client:
+            return [client.call(n) for n in numbers]
+
+    numbers = [list(range(100)), list(range(1900, 2000))]
+    callers = [in_thread(call_many, some) for some in numbers]
+    for some, caller in zip(numbers, callers, strict=True):
+        assert caller.result(120) == [fib(n) for n in some]
+    until(lambda: sum(server.out.count("fib(") for server in servers) == 200)
+    assert min(server.out.count("fib(") for server in servers) > 0
+
+
+def test_stops_and_starts_of_servers_lose_no_call_and_give_no_wrong_answer(
+    broker, no_queue, start_server, in_thread
+):
+    over = threading.Event()
+
+    def call_on_and_on(seed):
+        numbers = random.Random(seed)
+        with FibonacciRpcClient(broker.url, timeout=120) as client:
+            calls = 0
+            while not over.is_set():
+                n = numbers.randrange(20_001)
+                assert client.call(n) == fib(n)
+                calls += 1
+        return calls
+
+    callers = [in_thread(call_on_and_on, seed) for seed in range(2)]
+    try:
+        numbers = random.Random(100)
+        server = start_server()
+        for _ in range(30):
+            replacement = start_server() if numbers.random() < 0.5 else None
+            server.stop(numbers.choice(STOPS))
+            server = replacement or start_server()
+    finally:
+        over.set()
+    assert min(caller.result(120) for caller in callers) > 10
+
+
+def test_a_request_whose_caller_has_died_costs_no_server(server, channel, run):
+    dying = run(
+        "-c",
+        "import os, client; c = client.FibonacciRpcClient(); c.connection.call_later"
+        "(0, lambda: os._exit(9)); c.call(30)",
+    )
+    assert dying.exit_code() == 9
+    assert ask(channel, b"30")[2] == b"832040"
+
+
+# "ConnectionRefusedError": RabbitMQ does not run, or restarts
+
+
+NO_BROKER = {"nobody": NOBODY, "no host": "amqp://guest:secret@no-such-host.invalid:5672/%2F"}
+
+
+@pytest.mark.parametrize("url", NO_BROKER.values(), ids=NO_BROKER.keys())
+def test_without_a_broker_the_client_names_host_and_port_and_fails(run_alone, url):
+    line = fails_in_one_line(run_alone("client.py", AMQP_URL=url))
+    assert re.search("No connection to (127.0.0.1:1|no-such-host.invalid:5672): ", line)
+    assert line.endswith("; has RabbitMQ started, is the URL right?")
+
+
+def test_the_constructor_raises_connection_error(broker):
+    for url in (NOBODY, broker.url.replace("guest:guest", "guest:secret")):
+        with pytest.raises(ConnectionError, match="No connection to 127"):
+            FibonacciRpcClient(url)
+
+
+def test_without_a_broker_a_server_names_host_and_port_and_goes_on_trying(run_alone):
+    server = run_alone("server.py")
+    server.complains("reconnecting in a second", times=2)
+    for line in server.err.splitlines():
+        assert line.startswith(" [!] RabbitMQ at 127.0.0.1:1: AMQPConnectionError: ")
+        assert "Connection refused" in line
+        assert "secret" not in line
+    assert server.out == ""
+    assert server.process.poll() is None
+
+
+def test_a_server_pauses_for_a_second_after_each_failure(monkeypatch, pauses, capsys):
+    monkeypatch.setattr("sys.argv", ["server.py"])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    monkeypatch.setattr(server_script, "serve", lambda _: 1 / 0)
+    with pytest.raises(EnoughError):
+        server_script.main()
+    assert pauses == [1] * 6
+    assert capsys.readouterr().err.count("reconnecting in a second") == 6
+
+
+def test_a_restart_costs_no_server_no_idle_client_and_no_call_that_waits(
+    node, client, server, run, in_thread
+):
+    assert client.call(10) == 55
+    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
+    with FibonacciRpcClient(node.url, timeout=120) as waiting:
+        answer = in_thread(waiting.call, 30)
+        until(lambda: "1" in node.ctl("list_queues", "messages_unacknowledged").split())
+        impatient = run("client.py", "--timeout", "5")
+        until(lambda: node.queue().message_count)
+        node.stop()
+        server.process.send_signal(signal.SIGCONT)
+        assert "Connection refused" in fails_in_one_line(impatient)
+        node.start()
+        assert answer.result(120) == 832040
+    assert client.call(20) == 6765
+    assert server.process.poll() is None
+
+
+def test_connections_that_an_operator_closes_are_made_again(node, client, server, in_thread):
+    assert client.call(10) == 55
+    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
+    with FibonacciRpcClient(node.url, timeout=60) as waiting:
+        answer = in_thread(waiting.call, 30)
+        until(lambda: waiting.correlation_id)
+        node.ctl("close_all_connections", "the operator says so")
+        server.process.send_signal(signal.SIGCONT)
+        assert answer.result(60) == 832040
+    assert server.err.count("\n") == 1
+    assert client.call(30) == 832040
+
+
+def test_heartbeats_keep_a_waiting_client_and_an_idle_one_connects_again(
+    broker, idle_queue, start_server, in_thread
+):
+    url = f"{broker.url}?heartbeat=1"
+    with (
+        FibonacciRpcClient(url, timeout=60) as waiting,
+        FibonacciRpcClient(url, timeout=60) as idle,
+    ):
+        before = waiting.callback_queue, idle.callback_queue
+        answer = in_thread(waiting.call, 30)
+        until(lambda: not exists(broker, idle.callback_queue))  # after two silent seconds
+        start_server()
+        assert answer.result(60) == 832040
+        assert idle.call(30) == 832040
+        assert waiting.callback_queue == before[0]
+        assert idle.callback_queue != before[1]
+
+
+def exists(broker, queue):
+    """Return whether a queue exists that is closed to us."""
+    try:
+        return broker.queue(queue)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        return error.reply_code == 405
+
+
+def test_a_client_whose_channel_was_closed_connects_again(client, server):
+    client.channel.close()
+    assert client.call(30) == 832040
+
+
+# "IncompatibleProtocolError": RabbitMQ is still starting
+
+
+def test_a_port_that_accepts_and_closes_may_be_a_rabbitmq_that_starts(run, in_thread):
+    def accept():
+        while True:
+            starting.accept()[0].close()
+
+    with socket.create_server(("127.0.0.1", 0)) as starting:
+        accepting = in_thread(accept)
+        url = f"amqp://127.0.0.1:{starting.getsockname()[1]}"
+        line = fails_in_one_line(run("client.py", AMQP_URL=url))
+        assert "IncompatibleProtocolError" in line
+        assert "has RabbitMQ started" in line
+        server = run("server.py", AMQP_URL=url)
+        server.complains("reconnecting in a second", times=2)
+        starting.shutdown(socket.SHUT_RDWR)
+        assert isinstance(accepting.exception(60), OSError)
+
+
+# "ACCESS_REFUSED" and "NOT_ALLOWED": password, permissions, virtual host
+
+
+def refused(broker, code):
+    """Return the broker's URL with a password or a virtual host that it refuses."""
+    if code == "403":
+        return re.sub(r"//([^:/]+):[^@]+@", r"//\1:secret@", broker.url)
+    return re.sub(r"(//[^/?]+)(/[^?]*)?", r"\1/no-such-vhost", broker.url)
+
+
+@pytest.mark.parametrize("code", ["403", "530"])
+def test_a_refused_login_or_virtual_host_fails_in_one_line(broker, run, code):
+    url = refused(broker, code)
+    assert code in fails_in_one_line(run("client.py", AMQP_URL=url))
+    server = run("server.py", AMQP_URL=url)
+    server.complains(f"({code})", times=2)
+    assert server.process.poll() is None
+    assert "secret" not in server.err
+
+
+def test_a_rotated_password_is_refused_at_most_once_a_second_in_the_end(client, pauses):
+    client.parameters.credentials.password = "secret"
+    client.close()
+    with pytest.raises(EnoughError):
+        client.call(30)
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
+def test_a_user_who_may_not_publish_is_told_so_and_leaves_no_connection_open(
+    no_queue, user, pauses, caplog
+):
+    class Client(FibonacciRpcClient):
+        def connect(self, deadline):
+            assert all(connection.is_closed for connection in opened)
+            super().connect(deadline)
+            opened.append(self.connection)
+
+    opened: list = []
+    caplog.set_level("WARNING", "client")
+    url = user(configure="^amq", write="", read="^amq")
+    with Client(url, timeout=60) as client, pytest.raises(EnoughError):
+        client.call(30)
+    assert len(opened) == 6
+    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert "RabbitMQ closed the channel" in caplog.text or "ACCESS_REFUSED" in caplog.text
+
+
+def test_a_refused_callback_queue_leaves_no_connection_open(user, run, monkeypatch):
+    def connect(parameters):
+        opened.append(pika.adapters.blocking_connection.BlockingConnection(parameters))
+        return opened[-1]
+
+    opened: list = []
+    url = user(configure="", write=".*", read=".*")
+    monkeypatch.setattr(client_script.pika, "BlockingConnection", connect)
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):
+        FibonacciRpcClient(url)
+    assert [connection.is_closed for connection in opened] == [True]
+    assert "ACCESS_REFUSED" in fails_in_one_line(run("client.py", AMQP_URL=url))
+
+
+# "Cannot declare rpc_queue": it exists with other settings, or this user may not
+
+
+def test_a_quorum_queue_is_consumed_as_it_is_and_the_server_says_so(
+    channel, no_queue, start_server
+):
+    channel.queue_declare("rpc_queue", durable=True, arguments={"x-queue-type": "quorum"})
+    server = start_server()
+    assert ask(channel, b"30")[2] == b"832040"
+    assert server.err.startswith(" [!] Cannot declare rpc_queue; continuing: ")
+    assert "406" in server.err
+    assert server.err.count("\n") == 1
+
+
+def test_a_server_whose_user_may_not_declare_consumes_the_queue_that_exists(
+    client, idle_queue, user, start_server
+):
+    url = user(configure="", write="^amq.default$", read=".*")
+    server = start_server(AMQP_URL=url)
+    assert client.call(30) == 832040
+    assert server.err.startswith(" [!] Cannot declare rpc_queue; continuing: ")
+    assert "403" in server.err
+
+
+# "was rpc_queue deleted?": an operator deletes a queue
+
+
+def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(broker, client, server):
+    broker.delete_queue()
+    assert client.call(30) == 832040
+    assert server.out.count(AWAITING) == 2
+    (line,) = server.err.splitlines()
+    assert "was rpc_queue deleted?" in line
+    assert line.endswith("; reconnecting in a second")
+
+
+def test_a_callback_queue_deleted_under_an_idle_client_is_made_again(node, client, server):
+    assert client.call(10) == 55
+    old = client.connection, client.callback_queue
+    assert f"{old[1]}\t0" in node.ctl("list_queues", "name", "messages")  # acknowledged
+    node.ctl("delete_queue", client.callback_queue)
+    assert client.call(30) == 832040
+    assert client.callback_queue != old[1]
+    assert old[0].is_closed
+
+
+def test_a_callback_queue_deleted_during_a_call_is_made_again(
+    node, client, idle_queue, run, in_thread
+):
+    answer = in_thread(client.call, 30)
+    until(lambda: node.queue().message_count)
+    node.ctl("delete_queue", client.callback_queue)
+    run("server.py")
+    assert answer.result(60) == 832040
+
+
+# "CERTIFICATE_VERIFY_FAILED": TLS
+
+
+def tls_url(node, host="127.0.0.1", **options):
+    query = f"?ssl_options={quote(repr(options))}" if options else ""
+    return f"amqps://guest:guest@{host}:{node.tls_port}/%2F{query}"
+
+
+@pytest.mark.parametrize("by", ["url", "environment"])
+def test_a_certificate_authority_of_ones_own_works(node, no_queue, start_server, run, by):
+    authority = str(node.authority)
+    if by == "url":
+        environment = {"AMQP_URL": tls_url(node, ca_certs=authority)}
+    else:
+        environment = {"AMQP_URL": tls_url(node), "SSL_CERT_FILE": authority}
+    start_server(**environment)
+    calling = run("client.py", **environment)
+    assert calling.exit_code() == 0
+    assert calling.out.endswith(" [.] Got 832040\n")
+
+
+@pytest.mark.parametrize("wrong", ["authority", "host"])
+def test_a_wrong_certificate_is_refused(node, run, wrong):
+    if wrong == "authority":
+        url = tls_url(node)
+    else:
+        url = tls_url(node, host="127.0.0.2", ca_certs=str(node.authority))
+    assert "CERTIFICATE_VERIFY_FAILED" in fails_in_one_line(run("client.py", AMQP_URL=url))
+    server = run("server.py", AMQP_URL=url)
+    server.complains("CERTIFICATE_VERIFY_FAILED")
+    assert server.process.poll() is None
+
+
+# One message stops every server
+
+
+class Raw(pika.BasicProperties):
+    """Properties as the bytes that go over the wire, which pika would not write."""
+
+    def __init__(self, flag, encoded):
+        super().__init__()
+        self.encoded = struct.pack(">H", flag) + encoded
+
+    def encode(self):
+        return [self.encoded]
+
+
+def headers(table):
+    return Raw(pika.BasicProperties.FLAG_HEADERS, struct.pack(">I", len(table)) + table)
+
+
+FAR_TIME = headers(b"\x01xT" + struct.pack(">Q", 1_800_000_000_000))  # in the year 59,000
+FORGED = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to.g1h2AA9yZXBseUA1NTY3.x")
+
+
+@pytest.mark.parametrize("poison", [FAR_TIME, FORGED], ids=["far time", "forged reply_to"])
+def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
+    broker, channel, server, start_server, poison
+):
+    channel.basic_publish("", "rpc_queue", b"30", poison)
+    if not stopped_by(poison, broker):
+        server.prints(" [.] fib(30)")
+        return
+    server.complains("reconnecting", times=2)
+    server.stop()
+    until(lambda: broker.queue().consumer_count == 0)
+    channel.queue_purge("rpc_queue")
+    start_server()
+    assert ask(channel, b"30")[2] == b"832040"
+
+
+def stopped_by(poison, broker):
+    """Return whether this RabbitMQ and this pika let a message stop a server."""
+    if poison is FAR_TIME:
+        return pika.__version__.startswith("1.4.")
+    with broker.connect() as connection:
+        version = connection._impl.server_properties["version"]
+    return tuple(map(int, version.split(".")[:2])) < (4, 3)
+
+
+def test_a_reply_that_pika_cannot_decode_costs_a_connection_but_no_call(client, server, channel):
+    channel.basic_publish("", client.callback_queue, b"666", FAR_TIME)
+    assert client.call(30) == 832040
+
+
+# RabbitMQ hangs
+
+
+def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_it(
+    node, idle_queue, start_server, run
+):
+    server = start_server(AMQP_URL=f"{node.url}?heartbeat=1")
+    with FibonacciRpcClient(node.url, timeout=1) as idle:
+        assert idle.call(10) == 55
+        server.process.send_signal(signal.SIGSTOP)  # so that the others wait
+        waiting = [run("client.py", "--timeout", "5") for _ in range(2)]
+        until(lambda: node.queue().message_count)  # the server holds the other request
+        with node.frozen():
+            server.process.send_signal(signal.SIGCONT)
+            started = time.monotonic()
+            assert TestNoServerAnswers.REASON in timed_out(idle)
+            assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
+            for script in waiting:
+                assert TestNoServerAnswers.REASON in fails_in_one_line(script)
+            assert time.monotonic() - started < 30  # heartbeats would end it after 65 seconds
+            server.complains("AMQPHeartbeatTimeout")
+        idle.timeout = 60
+        assert idle.call(30) == 832040
+    server.prints(AWAITING, times=2)
+
+
+def test_a_call_that_loses_its_connection_and_meets_silence_keeps_its_timeout(
+    node, idle_queue, in_thread
+):
+    silent = socket.create_server(("127.0.0.1", 0))
+    with silent, FibonacciRpcClient(node.url, timeout=5) as client:
+        client.parameters.port = silent.getsockname()[1]
+        started = time.monotonic()
+        words = in_thread(timed_out, client)
+        until(lambda: node.queue().message_count)
+        node.ctl("close_all_connections", "the operator says so")
+        assert f"No connection to 127.0.0.1:{client.parameters.port}" in words.result(60)
+        assert 5 <= time.monotonic() - started < 30
+
+
+# Failures that are not the connection's
+
+
+@pytest.mark.usefixtures("idle_queue")
+@pytest.mark.parametrize("exception", [EnoughError, TimeoutError])
+def test_what_a_signal_handler_raises_leaves_call_at_once(broker, client, exception):
+    def handle(*_):
+        raise exception("from the handler")
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    try:
+        alarm = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1])
+        alarm.start()
+        with pytest.raises(exception, match="from the handler"):
+            client.call(30)
+        alarm.join()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert broker.queue().message_count == 1  # the request was not sent again
+
+
+def test_a_bug_of_whoever_copies_the_client_leaves_call_at_once(client, monkeypatch):
+    monkeypatch.delattr(client, "callback_queue")
+    with pytest.raises(AttributeError, match="callback_queue"):
+        client.call(30)
+
+
+# A server whose standard output breaks when it has a request to compute.
+SPEECHLESS = """
+import server
+
+def say(line, **options):
+    if "fib" in line:
+        raise BrokenPipeError
+    print(line, **options)
+
+server.print = say
+server.main()
+"""
+
+
+def test_a_server_that_cannot_print_leaves_its_request_to_another(
+    client, no_queue, start_server, in_thread
+):
+    speechless = start_server("-c", SPEECHLESS)
+    answer = in_thread(client.call, 30)
+    speechless.complains("BrokenPipeError")
+    start_server()
+    assert answer.result(60) == 832040
+
+
+def test_the_end_of_the_with_block_closes_the_connection(broker):
+    with FibonacciRpcClient(broker.url) as client:
+        assert client.connection.is_open
+    assert client.connection.is_closed
+    client.close()  # a second time does no harm

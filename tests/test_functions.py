@@ -1,0 +1,172 @@
+"""What needs no broker: the functions of both scripts, and the client's checks of its arguments."""
+
+import contextlib
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import client as client_script
+from client import FibonacciRpcClient, RpcError, parse_reply, seconds_until
+from harness import MALFORMED
+from server import MAX_N, fib, make_reply
+
+# fib
+
+
+@pytest.mark.parametrize(
+    ("n", "value"),
+    [(0, 0), (1, 1), (2, 1), (10, 55), (30, 832040), (100, 354224848179261915075)],
+)
+def test_fib_of_known_values(n, value):
+    assert fib(n) == value
+
+
+def test_fib_of_the_largest_n_has_as_many_digits_as_its_comment_says():
+    assert MAX_N == 20_000
+    assert len(str(fib(MAX_N))) == 4180
+    assert fib(MAX_N) == fib(MAX_N - 1) + fib(MAX_N - 2)
+
+
+# make_reply
+
+
+@pytest.mark.parametrize("request_body", [b"30", b"30\n", b"00030", b" 30 ", b"+30", b"3_0"])
+def test_the_reply_to_what_int_takes_is_the_value(request_body, capsys):
+    assert make_reply(request_body) == ("result", "832040")
+    assert capsys.readouterr() == (" [.] fib(30)\n", "")
+
+
+@pytest.mark.parametrize("n", [0, MAX_N])
+def test_the_smallest_and_the_largest_n_have_a_reply(n):
+    assert make_reply(str(n).encode()) == ("result", str(fib(n)))
+
+
+@pytest.mark.parametrize("n", [-1, MAX_N + 1, 10**4000])
+def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n, capsys):
+    assert make_reply(str(n).encode()) == (
+        "error",
+        "ValueError('n must be from 0 to 20000')",
+    )
+    assert capsys.readouterr() == ("", " [!] ValueError('n must be from 0 to 20000')\n")
+
+
+NO_NUMBER = {
+    "empty": b"",
+    "a word": b"abc",
+    "a decimal": b"30.0",
+    "an exponent": b"3e1",
+    "Arabic digits": "\u0663\u0660".encode(),
+    "UTF-16": "30".encode("utf-16"),
+    "binary": bytes(range(256)),
+    "a NUL": b"30\0",
+    "5,000 digits": b"3" * 5000,
+    "1 MB": b"x" * 2**20,
+    "JSON": b'{"n": 30}',
+    "quotes": b"'\"\\",
+}
+
+
+@pytest.mark.parametrize("body", NO_NUMBER.values(), ids=NO_NUMBER.keys())
+def test_what_is_no_number_is_an_error_on_one_line_for_caller_and_operator(body, capsys):
+    reply_type, reply = make_reply(body)
+    assert reply_type == "error"
+    assert reply.startswith("ValueError(")
+    assert reply.isprintable()
+    assert len(reply) < 1000
+    assert capsys.readouterr() == ("", f" [!] {reply}\n")
+
+
+@given(st.binary(max_size=50) | st.from_regex(rb"[0-9]{0,6}", fullmatch=True))
+def test_every_body_has_a_reply_that_can_be_sent(body):
+    reply_type, reply = make_reply(body)
+    assert reply_type in ("result", "error")
+    assert (reply_type == "result") == reply.isdigit()
+    assert reply.encode()
+
+
+@pytest.mark.parametrize("words", ["out of numbers", "\udce9", "two\nlines"])
+def test_a_failure_of_the_function_is_an_error_that_can_be_sent(monkeypatch, capsys, words):
+    def fail(_n):
+        raise ArithmeticError(words)
+
+    monkeypatch.setattr("server.fib", fail)
+    error = f"ArithmeticError({words!r})"
+    assert make_reply(b"30") == ("error", error)
+    assert error.encode()
+    assert capsys.readouterr() == ("", f" [!] {error}\n")
+
+
+# parse_reply
+
+
+@pytest.mark.parametrize("reply_type", ["result", None, "another"])
+def test_a_reply_that_is_no_error_is_a_number(reply_type):
+    assert parse_reply(reply_type, b"832040") == 832040
+
+
+def test_the_largest_reply_of_server_py_is_a_number():
+    assert parse_reply("result", str(fib(MAX_N)).encode()) == fib(MAX_N)
+
+
+@pytest.mark.parametrize(
+    ("reply_type", "body"),
+    [
+        ("error", b"out of numbers"),
+        ("error", b"55"),
+        ("result", b""),
+        ("result", b"out of numbers"),
+        (None, b"\n\xff" * 999),
+        (None, b"3" * 5000),
+    ],
+)
+def test_an_error_or_no_number_raises_rpc_error_in_one_line_with_the_words(reply_type, body):
+    with pytest.raises(RpcError) as caught:
+        parse_reply(reply_type, body)
+    assert repr(body[:9].decode(errors="replace"))[1:-1] in str(caught.value)
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 1000
+
+
+@given(st.none() | st.text(), st.binary())
+def test_every_reply_is_a_number_or_an_rpc_error(reply_type, body):
+    with contextlib.suppress(RpcError):
+        assert isinstance(parse_reply(reply_type, body), int)
+
+
+# seconds_until
+
+
+def test_the_seconds_until_a_deadline_never_fall_to_zero():
+    assert seconds_until(time.monotonic() - 1) == 0.001
+    assert 50 < seconds_until(time.monotonic() + 100) <= 100
+
+
+# The client's arguments
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    """Whoever connects has failed the test."""
+
+    def connect(*_):
+        pytest.fail("connected")
+
+    monkeypatch.setattr(client_script.pika, "BlockingConnection", connect)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("timeout", [0, -1, 1e6, float("inf"), float("nan")])
+def test_a_timeout_out_of_range_raises_value_error(timeout):
+    with pytest.raises(ValueError, match="timeout must be more than 0 and less than 1,000,000"):
+        FibonacciRpcClient(timeout=timeout)
+
+
+@pytest.mark.usefixtures("no_network")
+@pytest.mark.parametrize("url", MALFORMED)
+def test_a_malformed_url_raises_value_error_without_any_of_its_text(url):
+    with pytest.raises(ValueError, match="amqp://user:password@host:5672") as caught:
+        FibonacciRpcClient(url)
+    assert "sec" not in str(caught.value)
+    assert caught.value.__suppress_context__

@@ -1,0 +1,78 @@
+"""What server.py puts on the wire: its reply to each kind of request."""
+
+import pika
+import pytest
+
+from harness import AWAITING, Script, ask, given, until
+from server import MAX_N, fib
+
+
+@pytest.fixture(scope="module")
+def standing_server(broker, tmp_path_factory):
+    """One server.py for all tests in this file, none of which deletes rpc_queue."""
+    broker.delete_queue()
+    server = Script(tmp_path_factory.mktemp("server"), "server.py", AMQP_URL=broker.url)
+    server.prints(AWAITING)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def caller(standing_server, channel):
+    """A plain pika channel; fails a test that cost the standing server its connection."""
+    yield channel
+    assert ask(channel, b"30")[2] == b"832040"
+    assert standing_server.out.count(AWAITING) == 1
+
+
+def test_the_reply_to_a_number_is_its_value_in_ascii_digits(caller):
+    method, props, body = ask(caller, b"20000")
+    assert (method.exchange, props.type, int(body)) == ("", "result", fib(MAX_N))
+
+
+def test_a_reply_has_three_properties(caller):
+    _, props, _ = ask(caller, b"30", headers={"x": 1}, delivery_mode=2, expiration="60000")
+    assert given(props) == {
+        "correlation_id": "the-request's-own",
+        "type": "result",
+        "content_type": "text/plain",
+    }
+
+
+def test_what_is_no_number_comes_back_as_an_error_in_words(caller, standing_server):
+    _, props, body = ask(caller, b"abc")
+    assert given(props) == {
+        "correlation_id": "the-request's-own",
+        "type": "error",
+        "content_type": "text/plain",
+    }
+    assert b"invalid literal" in body
+    standing_server.complains(f" [!] {body.decode()}")
+
+
+@pytest.mark.parametrize("correlation_id", [None, "", "x" * 255])
+def test_the_correlation_id_comes_back_unchanged_even_when_absent(caller, correlation_id):
+    _, props, body = ask(caller, b"10", correlation_id=correlation_id)
+    assert (props.correlation_id, body) == (correlation_id, b"55")
+
+
+@pytest.mark.parametrize("reply_to", [None, "", "rpc_queue", "nowhere", "x" * 255, b"\xff\xfe"])
+def test_a_reply_to_that_leads_nowhere_costs_nothing(caller, reply_to):
+    caller.basic_publish("", "rpc_queue", b"30", pika.BasicProperties(reply_to=reply_to))
+
+
+def test_a_request_without_reply_to_is_rejected_and_logged(caller, standing_server):
+    caller.basic_publish("", "rpc_queue", b"30")
+    standing_server.complains(" [!] Rejected a request without reply_to")
+    assert " [!]" not in standing_server.out
+
+
+def test_a_caller_with_direct_reply_to_gets_its_answer(caller):
+    replies: list = []
+    caller.basic_consume(
+        "amq.rabbitmq.reply-to", lambda *reply: replies.append(reply), auto_ack=True
+    )
+    props = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to", correlation_id="x")
+    caller.basic_publish("", "rpc_queue", b"30", props)
+    until(lambda: caller.connection.process_data_events(0.1) or replies)
+    assert (replies[0][3], replies[0][2].correlation_id) == (b"832040", "x")
