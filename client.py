@@ -4,9 +4,9 @@ The client publishes a request, the number n, to the queue rpc_queue. The reques
 the client's own callback queue, and its correlation_id is new for each call. The server publishes
 its reply to the callback queue, with the same correlation_id, so that the client can recognize it.
 
-The pattern is in connect(), call(), attempt() and on_response(), in this order. What follows them
-handles failures. Run ``python client.py 30`` while server.py runs, or use the class in a program of
-your own: ``with FibonacciRpcClient() as client: print(client.call(30))``.
+The pattern is in connect(), call(), attempt() and on_response(). keep_trying() repeats attempt(),
+and the rest handles failures. Run ``python client.py 30`` while server.py runs, or use the class in
+a program of your own: ``with FibonacciRpcClient() as client: print(client.call(30))``.
 """
 
 import argparse
@@ -21,7 +21,7 @@ import uuid
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorException
 
-# The environment variable AMQP_URL, or guest:guest (user and password) and %2F (virtual host "/")
+# The default names the user guest, the password guest and the virtual host "/", written %2F.
 AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localhost:5672/%2F"
 
 log = logging.getLogger(__name__)  # its warnings go to standard error, unless you configure logging
@@ -33,8 +33,9 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
         """Connect to RabbitMQ. Connecting and each call take at most timeout seconds.
 
-        If RabbitMQ hangs at a bad moment, two minutes more can pass. Raises ValueError if url or
-        timeout is invalid, and ConnectionError or pika.exceptions.AMQPError if connecting fails.
+        If RabbitMQ hangs while a connection opens or closes, they can take two minutes longer.
+        Raises ValueError if url or timeout is invalid, and ConnectionError or
+        pika.exceptions.AMQPError if connecting fails.
         """
         if not 0 < timeout < 1_000_000:  # RabbitMQ limits the expiration of requests
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
@@ -43,7 +44,7 @@ class FibonacciRpcClient:
             self.parameters = pika.URLParameters(url)
         except Exception:  # omit pika's message, which may contain the password
             raise ValueError("Invalid URL; use amqp://user:password@host:5672/%2F") from None
-        # RabbitMQ stops reading when its memory or disk runs low. pika gives up after this time.
+        # Without this, close() would wait while RabbitMQ is short of memory or disk space.
         self.parameters.blocked_connection_timeout = timeout
         self.correlation_id: str | None = None  # of the current call
         self.reply: tuple[str | None, bytes] | None = None  # type and body of the reply to it
@@ -67,21 +68,20 @@ class FibonacciRpcClient:
             on_message_callback=self.on_response,
             auto_ack=True,  # acknowledge on arrival: nobody else could use the reply
         )
-        self.channel.add_on_return_callback(self.on_return)
+        self.channel.add_on_return_callback(self.on_return)  # called if there is no rpc_queue
 
     def call(self, n: int) -> int:
         """Return fib(n), computed by a server.
 
-        After a failure, the request is sent again, so fib may run twice. Raises RpcError if the
-        reply is an error, and TimeoutError if no reply arrives in time.
+        Calls attempt() again after failures, so fib may run several times. Raises RpcError if the
+        reply is an error, and TimeoutError if none arrives in time (fib may have run all the same).
         """
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        reply_type, body = self.keep_trying(n, time.monotonic() + self.timeout)
-        return parse_reply(reply_type, body)
+        return self.keep_trying(str(n), time.monotonic() + self.timeout)
 
-    def attempt(self, n: int, deadline: float) -> tuple[str | None, bytes]:
-        """Publish the request, and wait for the reply. Raises as soon as none can arrive."""
+    def attempt(self, request: str, deadline: float) -> int:
+        """Publish the request, and return the reply. Raises when time is up or none can come."""
         self.channel.basic_publish(
             exchange="",  # the default exchange: it delivers to the queue named by routing_key
             routing_key="rpc_queue",
@@ -91,22 +91,22 @@ class FibonacciRpcClient:
                 content_type="text/plain",
                 expiration=str(int(seconds_until(deadline) * 1000)),  # ms until RabbitMQ drops it
             ),
-            body=str(n).encode(),
-            mandatory=True,  # RabbitMQ returns the request if there is no rpc_queue
+            body=request.encode(),
+            mandatory=True,  # have RabbitMQ return the request if there is no rpc_queue
         )
         while self.reply is None:
             self.raise_if_hopeless(deadline)
             # Here pika waits for a message, calls on_response or on_return, and sends the
             # heartbeats that tell RabbitMQ that this client is alive.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
-        return self.reply
+        return parse_reply(*self.reply)
 
     def on_response(self, channel, method, props, body):
-        """Keep the first reply to the current call: two can come if the request was sent twice."""
+        """Keep the first reply to the current call. Ignore late replies to earlier calls."""
         if props.correlation_id == self.correlation_id and self.reply is None:
             self.reply = (props.type, body)
 
-    def keep_trying(self, n: int, deadline: float) -> tuple[str | None, bytes]:
+    def keep_trying(self, request: str, deadline: float) -> int:
         """Repeat attempt() until one succeeds. Raises TimeoutError at the deadline."""
         pause = 0.1
         while True:
@@ -114,8 +114,8 @@ class FibonacciRpcClient:
             try:
                 if not self.connection.is_open:
                     self.connect(deadline)
-                return self.attempt(n, deadline)
-            except (pika.exceptions.AMQPError, ConnectionError) as error:
+                return self.attempt(request, deadline)
+            except (pika.exceptions.AMQPError, ConnectionError) as error:  # TimeoutError passes
                 log.warning("No reply yet: %s", error)
                 if not self.returned:  # a returned request leaves the connection usable
                     self.close()
@@ -141,10 +141,10 @@ class FibonacciRpcClient:
 
     def open_connection(self, deadline: float) -> None:
         """Connect to RabbitMQ, or raise a ConnectionError that names its host and port."""
-        self.parameters.stack_timeout = seconds_until(deadline)  # for TCP, TLS and login
+        self.parameters.stack_timeout = seconds_until(deadline)  # for each address of the host
         try:
             self.connection = pika.BlockingConnection(self.parameters)
-        # At stack_timeout, pika raises an AMQPConnectorException, which is not an AMQPError.
+        # At stack_timeout, pika may raise an AMQPConnectorException, which is not an AMQPError.
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
             problem = f"No connection to {self.parameters.host}:{self.parameters.port}: {error!r}"
             raise ConnectionError(f"{problem}; has RabbitMQ started, is the URL right?") from error
@@ -188,10 +188,10 @@ def main() -> None:
     print(f" [x] Requesting fib({args.n})", flush=True)
     try:
         client = FibonacciRpcClient(timeout=args.timeout)
-        # If call() still waits after a second, pika logs this.
+        # pika calls this after a second, if call() still waits then.
         client.connection.call_later(1, lambda: log.warning("No reply yet: is server.py running?"))
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # not after a failure: if RabbitMQ hangs, close() hangs too
+        client.close()  # not after a failure, as "with" would: close() can hang
     except (RpcError, ValueError, OSError, pika.exceptions.AMQPError) as error:
         sys.exit(f" [!] {error}")
 

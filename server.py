@@ -19,7 +19,7 @@ import time
 import pika
 from pika.adapters.blocking_connection import BlockingChannel
 
-# The environment variable AMQP_URL, or guest:guest (user and password) and %2F (virtual host "/")
+# The default names the user guest, the password guest and the virtual host "/", written %2F.
 AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localhost:5672/%2F"
 MAX_N = 20_000  # fib(20_000) has 4,180 digits; Python's str() and int() refuse more than 4,300
 
@@ -40,7 +40,7 @@ def on_request(channel, method, props, body):
             type=reply_type,  # "result" or "error"; RabbitMQ ignores it
             content_type="text/plain",
         ),
-        body=reply.encode(),
+        body=reply,
     )
     # Acknowledge last: if this server dies before it replies, another server gets the request.
     channel.basic_ack(delivery_tag=tag)
@@ -50,7 +50,7 @@ def serve(parameters: pika.URLParameters) -> None:
     """Answer requests until something fails. Raises pika's exceptions or OSError."""
     with pika.BlockingConnection(parameters) as connection:
         channel = open_channel(connection)
-        channel.basic_qos(prefetch_count=1)  # hold one request; the others are for other servers
+        channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         print(" [x] Awaiting RPC requests", flush=True)
         channel.start_consuming()  # calls on_request for each request; ends if rpc_queue is deleted
@@ -61,32 +61,32 @@ def open_channel(connection: pika.BlockingConnection) -> BlockingChannel:
     """Return a channel, a session within the connection, after creating rpc_queue if necessary."""
     channel = connection.channel()
     try:
-        # A durable queue survives a restart of RabbitMQ, though these requests in it do not: they
-        # are not marked as persistent. RabbitMQ 4.3 refuses queues neither durable nor exclusive.
+        # A durable queue survives a restart of RabbitMQ. Its requests need not: their callback
+        # queues are gone then. RabbitMQ 4.3 refuses shared queues that are not durable.
         channel.queue_declare(queue="rpc_queue", durable=True)
     except pika.exceptions.ChannelClosedByBroker as error:
-        # rpc_queue exists with other settings (RabbitMQ's tutorial makes a quorum queue), or this
-        # user may not declare queues. Consuming from the existing queue may still work.
+        # rpc_queue exists with other settings (RabbitMQ's tutorial declares a quorum queue, say),
+        # or this user may not declare queues. Consuming from the existing queue may still work.
         print(f" [!] Cannot declare rpc_queue; continuing: {error!r}", file=sys.stderr)
-        # Its refusal closed the channel. pika 1.5 raises it once more: here, where it is expected.
+        # The refusal closed the channel. pika 1.5 raises it again at the next call: ignore it here.
         with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
             connection.process_data_events()
         channel = connection.channel()
     return channel
 
 
-def make_reply(request: bytes) -> tuple[str, str]:
+def make_reply(request: bytes) -> tuple[str, bytes]:
     """Return the type ("result" or "error") and the body of the reply to a request."""
     # While this runs, pika sends no heartbeats (signs of life). After two or three minutes RabbitMQ
-    # closes the connection: the reply is lost. Use a thread: see "Long work" in the README.
+    # closes the connection and has the request run again: see "Long work" in the README.
     try:
         n = int(request)
         if not 0 <= n <= MAX_N:
             raise ValueError(f"n must be from 0 to {MAX_N}")
-        result = str(fib(n))
+        result = str(fib(n)).encode()
     except Exception as error:  # the client gets the error, and this server carries on
         print(f" [!] {error!r}", file=sys.stderr)
-        return "error", repr(error)
+        return "error", repr(error).encode()
     print(f" [.] fib({n})", flush=True)
     return "result", result
 
