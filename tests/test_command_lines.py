@@ -103,23 +103,15 @@ def test_the_defaults_of_the_client_are_30_and_10_seconds(monkeypatch, capsys):
     assert capsys.readouterr().out == REQUESTING
 
 
-@pytest.mark.parametrize("timeout", ["0", "-1", "nan", "inf", "1e6"])
-def test_a_timeout_out_of_range_fails_in_one_line(monkeypatch, timeout):
-    monkeypatch.setattr("sys.argv", ["client.py", "--timeout", timeout])
-    with pytest.raises(SystemExit) as ended:
-        client.main()
-    assert ended.value.code == " [!] timeout must be more than 0 and less than 1,000,000 seconds"
-
-
 def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):
     line = fails_in_one_line(run("client.py", "--timeout", "1e-9"))
-    assert line.startswith(" [!] No connection to 127.0.0.1:")
+    assert line.startswith(" [!] No connection to ")
 
 
 # AMQP_URL
 
 
-@pytest.mark.parametrize("url", [MALFORMED[0], MALFORMED[6]])
+@pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_fails_in_one_line(run_alone, url):
     for script, name in [("client.py", "URL"), ("server.py", "AMQP_URL")]:
         line = fails_in_one_line(run_alone(script, AMQP_URL=url))

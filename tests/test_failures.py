@@ -173,23 +173,6 @@ def test_a_signal_ends_a_busy_server_at_once_and_its_request_goes_to_another(
     assert answer.result(60) == 832040
 
 
-def test_two_servers_and_two_clients_get_every_answer_right_and_share_the_work(
-    broker, no_queue, start_server, in_thread
-):
-    servers = [start_server(), start_server()]
-
-    def call_many(numbers):
-        with FibonacciRpcClient(broker.url, timeout=60) as client:
-            return [client.call(n) for n in numbers]
-
-    numbers = [list(range(100)), list(range(1900, 2000))]
-    callers = [in_thread(call_many, some) for some in numbers]
-    for some, caller in zip(numbers, callers, strict=True):
-        assert caller.result(120) == [fib(n) for n in some]
-    until(lambda: sum(server.out.count("fib(") for server in servers) == 200)
-    assert min(server.out.count("fib(") for server in servers) > 0
-
-
 def test_stops_and_starts_of_servers_lose_no_call_and_give_no_wrong_answer(
     broker, no_queue, start_server, in_thread
 ):
@@ -218,16 +201,6 @@ def test_stops_and_starts_of_servers_lose_no_call_and_give_no_wrong_answer(
     assert min(caller.result(120) for caller in callers) > 10
 
 
-def test_a_request_whose_caller_has_died_costs_no_server(server, channel, run):
-    dying = run(
-        "-c",
-        "import os, client; c = client.FibonacciRpcClient(); c.connection.call_later"
-        "(0, lambda: os._exit(9)); c.call(30)",
-    )
-    assert dying.exit_code() == 9
-    assert ask(channel, b"30")[2] == b"832040"
-
-
 # "ConnectionRefusedError": RabbitMQ does not run, or restarts
 
 
@@ -243,7 +216,7 @@ def test_without_a_broker_the_client_names_host_and_port_and_fails(run_alone, ur
 
 def test_the_constructor_raises_connection_error(broker):
     for url in (NOBODY, broker.url.replace("guest:guest", "guest:secret")):
-        with pytest.raises(ConnectionError, match="No connection to 127"):
+        with pytest.raises(ConnectionError, match="No connection to "):
             FibonacciRpcClient(url)
 
 
@@ -260,6 +233,7 @@ def test_without_a_broker_a_server_names_host_and_port_and_goes_on_trying(run_al
 
 def test_a_server_pauses_for_a_second_after_each_failure(monkeypatch, pauses, capsys):
     monkeypatch.setattr("sys.argv", ["server.py"])
+    monkeypatch.setattr(server_script, "AMQP_URL", NOBODY)
     monkeypatch.setattr(signal, "signal", lambda *_: None)
     monkeypatch.setattr(server_script, "serve", lambda _: 1 / 0)
     with pytest.raises(EnoughError):
@@ -269,61 +243,40 @@ def test_a_server_pauses_for_a_second_after_each_failure(monkeypatch, pauses, ca
 
 
 def test_a_restart_costs_no_server_no_idle_client_and_no_call_that_waits(
-    node, client, server, run, in_thread
+    node, client, server, in_thread
 ):
     assert client.call(10) == 55
     server.process.send_signal(signal.SIGSTOP)  # so that a call waits
     with FibonacciRpcClient(node.url, timeout=120) as waiting:
         answer = in_thread(waiting.call, 30)
         until(lambda: "1" in node.ctl("list_queues", "messages_unacknowledged").split())
-        impatient = run("client.py", "--timeout", "5")
-        until(lambda: node.queue().message_count)
         node.stop()
         server.process.send_signal(signal.SIGCONT)
-        assert "Connection refused" in fails_in_one_line(impatient)
+        server.complains("Connection refused")
         node.start()
         assert answer.result(120) == 832040
     assert client.call(20) == 6765
     assert server.process.poll() is None
 
 
-def test_connections_that_an_operator_closes_are_made_again(node, client, server, in_thread):
-    assert client.call(10) == 55
-    server.process.send_signal(signal.SIGSTOP)  # so that a call waits
-    with FibonacciRpcClient(node.url, timeout=60) as waiting:
-        answer = in_thread(waiting.call, 30)
-        until(lambda: waiting.correlation_id)
-        node.ctl("close_all_connections", "the operator says so")
-        server.process.send_signal(signal.SIGCONT)
-        assert answer.result(60) == 832040
-    assert server.err.count("\n") == 1
-    assert client.call(30) == 832040
-
-
 def test_heartbeats_keep_a_waiting_client_and_an_idle_one_connects_again(
-    broker, idle_queue, start_server, in_thread
+    node, idle_queue, start_server, in_thread
 ):
-    url = f"{broker.url}?heartbeat=1"
+    url = f"{node.url}?heartbeat=1"
     with (
         FibonacciRpcClient(url, timeout=60) as waiting,
         FibonacciRpcClient(url, timeout=60) as idle,
     ):
         before = waiting.callback_queue, idle.callback_queue
         answer = in_thread(waiting.call, 30)
-        until(lambda: not exists(broker, idle.callback_queue))  # after two silent seconds
+        until(lambda: idle.callback_queue not in node.ctl("list_queues", "name"))
         start_server()
         assert answer.result(60) == 832040
         assert idle.call(30) == 832040
+        # The reply is acknowledged.
+        assert f"{idle.callback_queue}\t0" in node.ctl("list_queues", "name", "messages")
         assert waiting.callback_queue == before[0]
         assert idle.callback_queue != before[1]
-
-
-def exists(broker, queue):
-    """Return whether a queue exists that is closed to us."""
-    try:
-        return broker.queue(queue)
-    except pika.exceptions.ChannelClosedByBroker as error:
-        return error.reply_code == 405
 
 
 def test_a_client_whose_channel_was_closed_connects_again(client, server):
@@ -448,24 +401,16 @@ def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(broker, c
     assert line.endswith("; reconnecting in a second")
 
 
-def test_a_callback_queue_deleted_under_an_idle_client_is_made_again(node, client, server):
-    assert client.call(10) == 55
-    old = client.connection, client.callback_queue
-    assert f"{old[1]}\t0" in node.ctl("list_queues", "name", "messages")  # acknowledged
-    node.ctl("delete_queue", client.callback_queue)
-    assert client.call(30) == 832040
-    assert client.callback_queue != old[1]
-    assert old[0].is_closed
-
-
 def test_a_callback_queue_deleted_during_a_call_is_made_again(
     node, client, idle_queue, run, in_thread
 ):
+    old = client.connection
     answer = in_thread(client.call, 30)
     until(lambda: node.queue().message_count)
     node.ctl("delete_queue", client.callback_queue)
     run("server.py")
     assert answer.result(60) == 832040
+    assert old.is_closed
 
 
 # "CERTIFICATE_VERIFY_FAILED": TLS
@@ -528,24 +473,20 @@ def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
     broker, channel, server, start_server, poison
 ):
     channel.basic_publish("", "rpc_queue", b"30", poison)
-    if not stopped_by(poison, broker):
-        server.prints(" [.] fib(30)")
-        return
-    server.complains("reconnecting", times=2)
+    # RabbitMQ 4.3 takes the reply to a forged reply_to, and pika 1.5 decodes a far time.
+    harmless = poison is FORGED or not pika.__version__.startswith("1.4.")
+    done = re.compile(r"fib\(30\)|without reply_to")
+    until(
+        lambda: (
+            server.err.count("reconnecting") == 2
+            or (harmless and done.search(server.out + server.err))
+        )
+    )
     server.stop()
     until(lambda: broker.queue().consumer_count == 0)
     channel.queue_purge("rpc_queue")
     start_server()
     assert ask(channel, b"30")[2] == b"832040"
-
-
-def stopped_by(poison, broker):
-    """Return whether this RabbitMQ and this pika let a message stop a server."""
-    if poison is FAR_TIME:
-        return pika.__version__.startswith("1.4.")
-    with broker.connect() as connection:
-        version = connection._impl.server_properties["version"]
-    return tuple(map(int, version.split(".")[:2])) < (4, 3)
 
 
 def test_a_reply_that_pika_cannot_decode_costs_a_connection_but_no_call(client, server, channel):
@@ -564,7 +505,7 @@ def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_
         assert idle.call(10) == 55
         server.process.send_signal(signal.SIGSTOP)  # so that the others wait
         waiting = [run("client.py", "--timeout", "5") for _ in range(2)]
-        until(lambda: node.queue().message_count)  # the server holds the other request
+        until(lambda: "rpc_queue\t2" in node.ctl("list_queues", "name", "messages"))
         with node.frozen():
             server.process.send_signal(signal.SIGCONT)
             started = time.monotonic()
@@ -583,14 +524,14 @@ def test_a_call_that_loses_its_connection_and_meets_silence_keeps_its_timeout(
     node, idle_queue, in_thread
 ):
     silent = socket.create_server(("127.0.0.1", 0))
-    with silent, FibonacciRpcClient(node.url, timeout=5) as client:
+    with silent, FibonacciRpcClient(node.url, timeout=3) as client:
         client.parameters.port = silent.getsockname()[1]
         started = time.monotonic()
         words = in_thread(timed_out, client)
         until(lambda: node.queue().message_count)
         node.ctl("close_all_connections", "the operator says so")
         assert f"No connection to 127.0.0.1:{client.parameters.port}" in words.result(60)
-        assert 5 <= time.monotonic() - started < 30
+        assert 3 <= time.monotonic() - started < 30
 
 
 # Failures that are not the connection's

@@ -85,13 +85,6 @@ def test_the_client_declares_no_rpc_queue(broker, no_queue):
     assert broker.queue() is None
 
 
-def test_a_request_waits_in_rpc_queue_for_a_server(channel, idle_queue, start_server):
-    reply_to = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", "rpc_queue", b"30", pika.BasicProperties(reply_to=reply_to))
-    start_server()
-    assert take(channel, reply_to)[2] == b"832040"
-
-
 def test_a_server_takes_one_request_at_a_time(channel, idle_queue, start_server):
     frozen = start_server()
     frozen.process.send_signal(signal.SIGSTOP)
@@ -147,17 +140,6 @@ STRAYS: dict[str, dict] = {
     "not UTF-8": {"correlation_id": b"\xff"},
     "an error": {"correlation_id": "another's", "type": "error"},
 }
-
-
-def test_replies_to_nobody_count_for_nothing_between_calls(client, raw_server, channel):
-    raw_server(replying(b"55"))
-    for props in STRAYS.values():
-        stray = "", client.callback_queue, b"666", pika.BasicProperties(**props)
-        channel.basic_publish(*stray)
-        assert client.call(10) == 55
-        channel.basic_publish(*stray)
-        channel.basic_publish(*stray)
-        assert client.call(10) == 55
 
 
 @pytest.mark.parametrize("props", STRAYS.values(), ids=STRAYS.keys())
