@@ -1,0 +1,293 @@
+"""README: its commands, outputs, quoted code, programs, patches and experiments, as they stand."""
+
+import ast
+import re
+import shlex
+import signal
+import subprocess
+
+import pytest
+
+import client as client_script
+from harness import AWAITING, ROOT, fails_in_one_line
+
+README = (ROOT / "README.md").read_text()
+
+
+def section(title):
+    """Return README's text from a heading to the next one of its level or above."""
+    text = re.split(rf"^(##+) {re.escape(title)}$", README, flags=re.MULTILINE)
+    assert len(text) == 3, title
+    return re.split(rf"^##{{1,{len(text[1]) - 1}}} ", text[2], flags=re.MULTILINE)[0]
+
+
+def blocks(language, text=README):
+    """Return the fenced blocks of a language in a text."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return [block for its_language, block in found if its_language == language]
+
+
+def commands(text):
+    """Return the commands in a text's shell blocks, each as what follows python."""
+    lines = [line for block in blocks("sh", text) for line in block.splitlines()]
+    return [shlex.split(line, comments=True)[1:] for line in lines if "python " in line]
+
+
+# Commands and what they name
+
+LINES = [line for block in blocks("sh") for line in block.splitlines()]
+INLINE = re.findall(r"`(docker compose [^`]+|\.venv/bin/[^`]+|\.ci/run)`", README)
+
+
+@pytest.mark.parametrize("line", [line for line in LINES + INLINE if line.startswith(".")])
+def test_the_files_that_commands_name_exist(line):
+    program, *words = shlex.split(line.rstrip("&"), comments=True)
+    assert program in (".venv/bin/python", ".venv/bin/pip", ".ci/run")
+    for word in words:
+        assert word in ("install", "-r", "--timeout") or word.isdigit() or (ROOT / word).is_file()
+
+
+@pytest.mark.parametrize("line", [line for line in LINES + INLINE if line.startswith("docker")])
+def test_the_services_that_compose_commands_name_exist(line):
+    services = re.findall(r"^  ([a-z]+):", (ROOT / "docker-compose.yml").read_text(), re.MULTILINE)
+    action, *words = shlex.split(line)[2:]
+    assert action in ("run", "up", "down", "logs", "stop", "restart", "exec")
+    names = {word.partition("=")[0] for word in words if not word.startswith("-")}
+    assert names <= {*services, "100"}
+
+
+def test_the_block_for_debian_ends_with_the_result(no_queue, run):
+    *_, serving, calling = commands(section("On Debian and Ubuntu"))
+    assert serving == ["server.py", "&"]
+    run(serving[0])
+    client = run(*calling)
+    assert client.exit_code() == 0
+    assert client.out == blocks("", section("With Docker"))[0]
+    assert client.out.splitlines()[-1] in section("On Debian and Ubuntu")
+
+
+# The code that README quotes
+
+
+def without_comments(text):
+    lines = [line.split("  # ")[0].strip() for line in text.splitlines()]
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.parametrize("block", blocks("python", section("The pattern")))
+def test_the_quoted_lines_stand_in_a_script_in_this_order(block):
+    scripts = [without_comments((ROOT / name).read_text()) for name in ("server.py", "client.py")]
+    (script,) = [s for s in scripts if set(without_comments(block)) <= set(s)]
+    remaining = iter(script)
+    assert all(line in remaining for line in without_comments(block))
+
+
+def test_the_names_that_readme_explains_stand_in_the_scripts():
+    scripts = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
+    quoted = re.findall(r"`([^`\n]+)`", section("What surrounds it"))
+    assert len(quoted) > 10
+    for code in quoted:
+        assert code in scripts, code
+
+
+def test_the_scripts_refer_to_a_section_that_exists():
+    scripts = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
+    (title,) = re.findall(r'"([^"\n]*)" in the README', scripts)
+    assert scripts.count("README") == 1
+    section(title)
+
+
+def test_the_default_url_is_that_of_the_scripts():
+    (url,) = set(re.findall(r"`(amqp://guest[^`]*)`", README))
+    for script in ("server.py", "client.py"):
+        assert f'or "{url}"' in (ROOT / script).read_text()
+
+
+# "Break it"
+
+
+def test_no_server(idle_queue, run):
+    text = section("No server")
+    ((*words,),) = commands(text)
+    calling = run(*words)
+    line = fails_in_one_line(calling)
+    printed, warning, failure = blocks("", text)[0].splitlines()
+    assert calling.out == f"{printed}\n"
+    assert (calling.err.splitlines(), line) == ([warning, failure], failure)
+    patient = run("client.py", "--timeout", "60")
+    patient.complains(warning)
+    run("server.py")
+    assert patient.exit_code() == 0
+
+
+def test_a_server_killed_at_work(no_queue, start_server, run):
+    text = section("A server killed at work (not on Windows)")
+    first, call, second = [shlex.split(line)[1:] for line in re.findall(r"`(\.venv[^`]*)`", text)]
+    suspended = start_server(*first)
+    suspended.process.send_signal(signal.SIGSTOP)  # what Ctrl-Z does, where a terminal is
+    calling = run(*call)
+    calling.prints(" [x] Requesting fib(30)")
+    other = start_server(*second)
+    suspended.stop(signal.SIGKILL)
+    assert calling.exit_code() == 0
+    assert calling.out.endswith(" [.] Got 832040\n")
+    assert other.out == f"{AWAITING}\n [.] fib(30)\n"
+
+
+def test_rabbitmq_restarted(node, server, in_thread, capsys, monkeypatch):
+    def enter(block):
+        for line in block.splitlines():
+            if line.startswith(">>> "):
+                exec(compile(ast.Interactive(ast.parse(line[4:]).body), "", "single"), namespace)
+
+    monkeypatch.setattr(client_script.FibonacciRpcClient.__init__, "__defaults__", (node.url, 10.0))
+    namespace: dict = {}
+    first, second = blocks("pycon", section("RabbitMQ restarted"))
+    enter(first)
+    assert capsys.readouterr().out == first.splitlines()[-1] + "\n"
+    node.stop()
+    calling = in_thread(enter, second)
+    server.complains("ConnectionRefusedError")
+    node.start()
+    calling.result(60)
+    assert capsys.readouterr().out == second.splitlines()[-1] + "\n"
+    namespace["client"].close()
+    server.prints(AWAITING, times=2)
+
+
+def test_a_bad_request(server, run):
+    text = section("A bad request")
+    ((*words,),) = commands(text)
+    calling = run(*words)
+    assert calling.exit_code() == 1
+    assert [calling.out + calling.err] == blocks("", text)
+    assert server.process.poll() is None
+
+
+# "Use it"
+
+
+def test_the_program_prints_what_readme_says(server, run):
+    (program,) = blocks("python", section("In your program"))
+    running = run("-c", program)
+    assert running.exit_code() == 0
+    assert f"This prints `{running.out.strip()}`" in README
+
+
+def test_the_pool_makes_no_more_clients_than_threads_call_at_once(server, run):
+    (program,) = blocks("python", section("In web servers"))
+    calls = """
+from concurrent.futures import ThreadPoolExecutor
+
+with ThreadPoolExecutor(4) as threads:
+    print(list(threads.map(fib, [30] * 40)) == [832040] * 40)
+print(1 <= pool.qsize() <= 4)
+"""
+    running = run("-c", program + calls)
+    assert running.exit_code() == 0
+    assert running.out == "True\nTrue\n"
+
+
+@pytest.fixture
+def patched(tmp_path):
+    """Applies a patch of README to copies of the scripts, and returns their folder."""
+
+    def apply(title):
+        for script in ("server.py", "client.py"):
+            (tmp_path / script).write_text((ROOT / script).read_text())
+        (patch,) = blocks("diff", section(title))
+        subprocess.run(
+            ["git", "apply", "--unidiff-zero", "-"],
+            input=patch,
+            text=True,
+            cwd=tmp_path,
+            check=True,
+        )
+        return tmp_path
+
+    return apply
+
+
+def test_the_json_patch_makes_the_pair_call_a_function_of_ones_own(
+    patched, no_queue, start_server, run
+):
+    title = "Your own function, with JSON"
+    folder = patched(title)
+    server = start_server(str(folder / "server.py"))
+    ((call, value),) = re.findall(r"`client\.(call\(.*\))` returns `([^`]*)`", section(title))
+    program = f"""
+import json, sys
+sys.path.insert(0, {str(folder)!r})
+from client import FibonacciRpcClient, RpcError
+with FibonacciRpcClient() as client:
+    print(json.dumps(client.{call}))
+    try:
+        client.call(name="Ada", nonsense=1)
+    except RpcError as error:
+        print(error)
+"""
+    calling = run("-c", program)
+    assert calling.exit_code() == 0
+    answer, error = calling.out.splitlines()
+    assert answer == value
+    assert "unexpected keyword argument" in error
+    assert server.process.poll() is None
+
+
+# Works for longer than RabbitMQ waits for heartbeats.
+SLOW_SERVER = """
+import sys, time
+sys.path.insert(0, sys.argv.pop())
+import server
+
+def fib(n):
+    print("working", flush=True)
+    time.sleep(4)
+    return n
+
+server.fib = fib
+server.main()
+"""
+
+
+def test_long_work_is_done_once_with_the_patch(broker, patched, client, no_queue, start_server):
+    folder = str(patched("Long work"))
+    server = start_server("-c", SLOW_SERVER, folder, AMQP_URL=f"{broker.url}?heartbeat=1")
+    assert client.call(30) == 30
+    assert server.out == f"{AWAITING}\nworking\n [.] fib(30)\n"
+    assert server.err == ""
+
+
+# "Before production"
+
+CTL = [shlex.split(line)[1:] for line in LINES if line.startswith("rabbitmqctl")]
+
+
+def test_the_permissions_of_readme_are_enough(node, no_queue, start_server, run):
+    users = [words for words in CTL if words[1].startswith("rpc-")]
+    assert len(users) == 4
+    urls = dict(re.findall(r"`(?:amqp://)(rpc-\w+)(:[^`]*)broker.example:5672/%2F`", README))
+    address = node.url.partition("@")[2]
+    try:
+        for words in users:
+            node.ctl(*words)
+        start_server(AMQP_URL=f"amqp://rpc-server{urls['rpc-server']}{address}")
+        calling = run("client.py", AMQP_URL=f"amqp://rpc-client{urls['rpc-client']}{address}")
+        assert calling.exit_code() == 0
+    finally:
+        for name in urls:
+            node.ctl("delete_user", name)
+
+
+def test_a_virtual_host_made_as_readme_says_has_a_quorum_queue(node, start_server, run):
+    (add,) = [words for words in CTL if words[0] == "add_vhost"]
+    node.ctl(*add)
+    try:
+        node.ctl("set_permissions", "-p", "rpc", "guest", ".*", ".*", ".*")
+        url = node.url.replace("%2F", "rpc")
+        start_server(AMQP_URL=url)
+        assert "rpc_queue\tquorum" in node.ctl("list_queues", "-p", "rpc", "name", "type")
+        assert run("client.py", AMQP_URL=url).exit_code() == 0
+        assert start_server(AMQP_URL=url).err == ""
+    finally:
+        node.ctl("delete_vhost", "rpc")
