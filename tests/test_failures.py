@@ -504,7 +504,7 @@ def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_
     with FibonacciRpcClient(node.url, timeout=1) as idle:
         assert idle.call(10) == 55
         server.process.send_signal(signal.SIGSTOP)  # so that the others wait
-        waiting = [run("client.py", "--timeout", "5") for _ in range(2)]
+        waiting = [run("client.py", "--timeout", "15") for _ in range(2)]
         until(lambda: "rpc_queue\t2" in node.ctl("list_queues", "name", "messages"))
         with node.frozen():
             server.process.send_signal(signal.SIGCONT)
@@ -513,7 +513,7 @@ def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_
             assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
             for script in waiting:
                 assert TestNoServerAnswers.REASON in fails_in_one_line(script)
-            assert time.monotonic() - started < 30  # heartbeats would end it after 65 seconds
+            assert time.monotonic() - started < 60  # heartbeats would end it after 65 seconds
             server.complains("AMQPHeartbeatTimeout")
         idle.timeout = 60
         assert idle.call(30) == 832040
