@@ -134,7 +134,7 @@ def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
         impatient = FibonacciRpcClient(node.url, timeout=1)
         started = time.monotonic()
         assert TestNoServerAnswers.REASON in timed_out(impatient)
-        impatient.close()  # without a blocked_connection_timeout, this would take two minutes
+        impatient.close()  # without a blocked_connection_timeout, until the alarm is over
         assert time.monotonic() - started < 30
         assert impatient.connection.is_closed
         line = fails_in_one_line(run("client.py", "--timeout", "1"))
@@ -215,7 +215,7 @@ def test_without_a_broker_the_client_names_host_and_port_and_fails(run_alone, ur
 
 
 def test_the_constructor_raises_connection_error(broker):
-    for url in (NOBODY, broker.url.replace("guest:guest", "guest:secret")):
+    for url in (NOBODY, refused(broker, "403")):
         with pytest.raises(ConnectionError, match="No connection to "):
             FibonacciRpcClient(url)
 
