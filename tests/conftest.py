@@ -143,35 +143,3 @@ def in_thread() -> Iterator[Callable[..., Any]]:
     """Calls a function in a thread of its own, and returns a concurrent.futures.Future."""
     with ThreadPoolExecutor() as threads:
         yield threads.submit
-
-
-@pytest.fixture
-def raw_server(
-    broker: Broker, no_queue: None, in_thread: Callable[..., Any]
-) -> Iterator[Callable[..., list]]:
-    """Starts a plain pika server in a thread, with a function that answers its requests.
-
-    The function is called with the channel and method, properties and body of each request. What
-    is returned is the list of these requests, which grows.
-    """
-    running = []
-
-    def start(on_request: Callable[..., None]) -> list:
-        requests: list = []
-        connection = broker.connect()
-        own = connection.channel()
-        own.queue_declare("rpc_queue", durable=True)
-
-        def note_and_answer(_channel, method, props, body):
-            requests.append((method, props, body))
-            on_request(own, method, props, body)
-
-        own.basic_consume("rpc_queue", note_and_answer, auto_ack=True)
-        running.append((connection, own, in_thread(own.start_consuming)))
-        return requests
-
-    yield start
-    for connection, own, thread in running:
-        connection.add_callback_threadsafe(own.stop_consuming)
-        thread.result(60)
-        connection.close()

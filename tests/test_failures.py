@@ -6,15 +6,14 @@ import random
 import re
 import signal
 import socket
+import socketserver
 import struct
 import threading
 import time
-from urllib.parse import quote
 
 import pika
 import pytest
 
-import client as client_script
 import server as server_script
 from client import FibonacciRpcClient
 from harness import AWAITING, NOBODY, ask, fails_in_one_line, until
@@ -46,6 +45,9 @@ def pauses(monkeypatch):
     return recorded
 
 
+DOUBLING = [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+
+
 # "rpc_queue does not exist": no server has run yet
 
 
@@ -58,21 +60,12 @@ class TestNoServerHasRun:
         calling.complains(f"No reply yet: {self.REASON}")
         assert calling.process.poll() is None
         assert fails_in_one_line(calling) == f" [!] No reply within 2 s: {self.REASON}"
-
-    def test_call_logs_each_attempt_and_ends_no_sooner_than_its_timeout(self, broker, caplog):
-        caplog.set_level("WARNING", "client")
-        with FibonacciRpcClient(broker.url, timeout=0.7) as client:
-            started = time.monotonic()
-            assert timed_out(client) == f"No reply within 0.7 s: {self.REASON}"
-            assert time.monotonic() - started >= 0.7
-        ours = [record for record in caplog.records if record.name == "client"]
-        assert {record.getMessage() for record in ours} == {f"No reply yet: {self.REASON}"}
-        assert 2 <= len(ours) <= 4
+        assert 3 <= calling.err.count(f"No reply yet: {self.REASON}\n") <= 6  # one an attempt
 
     def test_the_pauses_between_attempts_double_up_to_a_second(self, client, pauses):
         with pytest.raises(EnoughError):
             client.call(30)
-        assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+        assert pauses == DOUBLING
 
     def test_no_pause_goes_beyond_the_timeout(self, client, pauses):
         client.timeout = 0.05
@@ -96,9 +89,13 @@ class TestNoServerHasRun:
 class TestNoServerAnswers:
     REASON = "is server.py running, and is RabbitMQ healthy?"
 
-    def test_call_asks_for_it_and_its_request_leaves_the_queue(self, broker):
-        with FibonacciRpcClient(broker.url, timeout=0.5) as client:
-            assert timed_out(client) == f"No reply within 0.5 s: {self.REASON}"
+    def test_the_client_asks_after_a_second_and_its_request_expires_at_its_timeout(
+        self, broker, run
+    ):
+        calling = run("client.py", "--timeout", "2")
+        calling.complains("No reply yet: is server.py running?")
+        assert calling.process.poll() is None
+        assert fails_in_one_line(calling) == f" [!] No reply within 2 s: {self.REASON}"
         until(lambda: broker.queue().message_count == 0)
 
     def test_waiting_neither_polls_nor_takes_cpu_time(self, client, monkeypatch):
@@ -114,16 +111,6 @@ class TestNoServerAnswers:
         timed_out(client)
         assert time.thread_time() - before < 0.3
         assert len(waits) <= 3
-
-
-def test_the_timeout_names_the_reason_at_its_end_and_none_that_has_passed(
-    broker, no_queue, channel, in_thread
-):
-    with FibonacciRpcClient(broker.url, timeout=3) as client:
-        words = in_thread(timed_out, client)
-        until(lambda: client.returned)
-        channel.queue_declare("rpc_queue", durable=True)
-        assert TestNoServerAnswers.REASON in words.result(60)
 
 
 def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
@@ -204,13 +191,10 @@ def test_stops_and_starts_of_servers_lose_no_call_and_give_no_wrong_answer(
 # "ConnectionRefusedError": RabbitMQ does not run, or restarts
 
 
-NO_BROKER = {"nobody": NOBODY, "no host": "amqp://guest:secret@no-such-host.invalid:5672/%2F"}
-
-
-@pytest.mark.parametrize("url", NO_BROKER.values(), ids=NO_BROKER.keys())
-def test_without_a_broker_the_client_names_host_and_port_and_fails(run_alone, url):
-    line = fails_in_one_line(run_alone("client.py", AMQP_URL=url))
-    assert re.search("No connection to (127.0.0.1:1|no-such-host.invalid:5672): ", line)
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "no-such-host.invalid:5672"])
+def test_without_a_broker_the_client_names_host_and_port_and_fails(run_alone, address):
+    line = fails_in_one_line(run_alone("client.py", AMQP_URL=f"amqp://guest:secret@{address}"))
+    assert line.startswith(f" [!] No connection to {address}: ")
     assert line.endswith("; has RabbitMQ started, is the URL right?")
 
 
@@ -288,20 +272,17 @@ def test_a_client_whose_channel_was_closed_connects_again(client, server):
 
 
 def test_a_port_that_accepts_and_closes_may_be_a_rabbitmq_that_starts(run, in_thread):
-    def accept():
-        while True:
-            starting.accept()[0].close()
-
-    with socket.create_server(("127.0.0.1", 0)) as starting:
-        accepting = in_thread(accept)
-        url = f"amqp://127.0.0.1:{starting.getsockname()[1]}"
-        line = fails_in_one_line(run("client.py", AMQP_URL=url))
-        assert "IncompatibleProtocolError" in line
-        assert "has RabbitMQ started" in line
-        server = run("server.py", AMQP_URL=url)
-        server.complains("reconnecting in a second", times=2)
-        starting.shutdown(socket.SHUT_RDWR)
-        assert isinstance(accepting.exception(60), OSError)
+    closing = socketserver.BaseRequestHandler  # does nothing, and so closes what it accepts
+    with socketserver.TCPServer(("127.0.0.1", 0), closing) as starting:
+        in_thread(starting.serve_forever, poll_interval=0.01)
+        url = f"amqp://127.0.0.1:{starting.server_address[1]}"
+        try:
+            line = fails_in_one_line(run("client.py", AMQP_URL=url))
+            run("server.py", AMQP_URL=url).complains("reconnecting in a second", times=2)
+        finally:
+            starting.shutdown()
+    assert "IncompatibleProtocolError" in line
+    assert "has RabbitMQ started" in line
 
 
 # "ACCESS_REFUSED" and "NOT_ALLOWED": password, permissions, virtual host
@@ -329,39 +310,34 @@ def test_a_rotated_password_is_refused_at_most_once_a_second_in_the_end(client, 
     client.close()
     with pytest.raises(EnoughError):
         client.call(30)
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert pauses == DOUBLING
+
+
+def open_connections(node):
+    """Return how many connections the user tester has."""
+    return node.ctl("list_connections", "user").splitlines().count("tester")
 
 
 def test_a_user_who_may_not_publish_is_told_so_and_leaves_no_connection_open(
-    no_queue, user, pauses, caplog
+    node, no_queue, user, pauses, caplog
 ):
-    class Client(FibonacciRpcClient):
-        def connect(self, deadline):
-            assert all(connection.is_closed for connection in opened)
-            super().connect(deadline)
-            opened.append(self.connection)
-
-    opened: list = []
     caplog.set_level("WARNING", "client")
     url = user(configure="^amq", write="", read="^amq")
-    with Client(url, timeout=60) as client, pytest.raises(EnoughError):
+    client = FibonacciRpcClient(url, timeout=60)
+    with pytest.raises(EnoughError):
         client.call(30)
-    assert len(opened) == 6
-    assert pauses == [0.1, 0.2, 0.4, 0.8, 1.0, 1.0]
+    assert pauses == DOUBLING
     assert "RabbitMQ closed the channel" in caplog.text or "ACCESS_REFUSED" in caplog.text
+    until(lambda: open_connections(node) == 0)
 
 
-def test_a_refused_callback_queue_leaves_no_connection_open(user, run, monkeypatch):
-    def connect(parameters):
-        opened.append(pika.adapters.blocking_connection.BlockingConnection(parameters))
-        return opened[-1]
-
-    opened: list = []
+def test_a_refused_callback_queue_leaves_no_connection_open(node, user, run):
     url = user(configure="", write=".*", read=".*")
-    monkeypatch.setattr(client_script.pika, "BlockingConnection", connect)
-    with pytest.raises(pika.exceptions.ChannelClosedByBroker, match="ACCESS_REFUSED"):
+    with pytest.raises(pika.exceptions.ChannelClosedByBroker) as caught:
         FibonacciRpcClient(url)
-    assert [connection.is_closed for connection in opened] == [True]
+    until(lambda: open_connections(node) == 0)
+    # Until here, this name keeps Python from closing the connection as garbage.
+    assert "ACCESS_REFUSED" in str(caught.value)
     assert "ACCESS_REFUSED" in fails_in_one_line(run("client.py", AMQP_URL=url))
 
 
@@ -416,32 +392,28 @@ def test_a_callback_queue_deleted_during_a_call_is_made_again(
 # "CERTIFICATE_VERIFY_FAILED": TLS
 
 
-def tls_url(node, host="127.0.0.1", **options):
-    query = f"?ssl_options={quote(repr(options))}" if options else ""
-    return f"amqps://guest:guest@{host}:{node.tls_port}/%2F{query}"
+@pytest.fixture
+def tls(node):
+    """The environment in which the scripts use TLS, and trust the broker's certificate."""
+    return {
+        "AMQP_URL": f"amqps://guest:guest@127.0.0.1:{node.tls_port}/%2F",
+        "SSL_CERT_FILE": str(node.authority),
+    }
 
 
-@pytest.mark.parametrize("by", ["url", "environment"])
-def test_a_certificate_authority_of_ones_own_works(node, no_queue, start_server, run, by):
-    authority = str(node.authority)
-    if by == "url":
-        environment = {"AMQP_URL": tls_url(node, ca_certs=authority)}
-    else:
-        environment = {"AMQP_URL": tls_url(node), "SSL_CERT_FILE": authority}
-    start_server(**environment)
-    calling = run("client.py", **environment)
-    assert calling.exit_code() == 0
-    assert calling.out.endswith(" [.] Got 832040\n")
+def test_a_certificate_of_ones_own_authority_is_accepted(tls, no_queue, start_server, run):
+    start_server(**tls)
+    assert run("client.py", **tls).exit_code() == 0
 
 
 @pytest.mark.parametrize("wrong", ["authority", "host"])
-def test_a_wrong_certificate_is_refused(node, run, wrong):
+def test_a_wrong_certificate_is_refused(tls, run, wrong):
     if wrong == "authority":
-        url = tls_url(node)
+        del tls["SSL_CERT_FILE"]
     else:
-        url = tls_url(node, host="127.0.0.2", ca_certs=str(node.authority))
-    assert "CERTIFICATE_VERIFY_FAILED" in fails_in_one_line(run("client.py", AMQP_URL=url))
-    server = run("server.py", AMQP_URL=url)
+        tls["AMQP_URL"] = tls["AMQP_URL"].replace("127.0.0.1", "127.0.0.2")
+    assert "CERTIFICATE_VERIFY_FAILED" in fails_in_one_line(run("client.py", **tls))
+    server = run("server.py", **tls)
     server.complains("CERTIFICATE_VERIFY_FAILED")
     assert server.process.poll() is None
 
@@ -498,21 +470,18 @@ def test_a_reply_that_pika_cannot_decode_costs_a_connection_but_no_call(client, 
 
 
 def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_it(
-    node, idle_queue, start_server, run
+    node, channel, idle_queue, start_server, run
 ):
+    waiting = run("client.py", "--timeout", "6")
+    until(lambda: channel.queue_purge("rpc_queue").method.message_count)  # so that it waits on
     server = start_server(AMQP_URL=f"{node.url}?heartbeat=1")
     with FibonacciRpcClient(node.url, timeout=1) as idle:
         assert idle.call(10) == 55
-        server.process.send_signal(signal.SIGSTOP)  # so that the others wait
-        waiting = [run("client.py", "--timeout", "15") for _ in range(2)]
-        until(lambda: "rpc_queue\t2" in node.ctl("list_queues", "name", "messages"))
         with node.frozen():
-            server.process.send_signal(signal.SIGCONT)
             started = time.monotonic()
             assert TestNoServerAnswers.REASON in timed_out(idle)
             assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
-            for script in waiting:
-                assert TestNoServerAnswers.REASON in fails_in_one_line(script)
+            assert TestNoServerAnswers.REASON in fails_in_one_line(waiting)
             assert time.monotonic() - started < 60  # heartbeats would end it after 65 seconds
             server.complains("AMQPHeartbeatTimeout")
         idle.timeout = 60
@@ -559,34 +528,3 @@ def test_a_bug_of_whoever_copies_the_client_leaves_call_at_once(client, monkeypa
     monkeypatch.delattr(client, "callback_queue")
     with pytest.raises(AttributeError, match="callback_queue"):
         client.call(30)
-
-
-# A server whose standard output breaks when it has a request to compute.
-SPEECHLESS = """
-import server
-
-def say(line, **options):
-    if "fib" in line:
-        raise BrokenPipeError
-    print(line, **options)
-
-server.print = say
-server.main()
-"""
-
-
-def test_a_server_that_cannot_print_leaves_its_request_to_another(
-    client, no_queue, start_server, in_thread
-):
-    speechless = start_server("-c", SPEECHLESS)
-    answer = in_thread(client.call, 30)
-    speechless.complains("BrokenPipeError")
-    start_server()
-    assert answer.result(60) == 832040
-
-
-def test_the_end_of_the_with_block_closes_the_connection(broker):
-    with FibonacciRpcClient(broker.url) as client:
-        assert client.connection.is_open
-    assert client.connection.is_closed
-    client.close()  # a second time does no harm

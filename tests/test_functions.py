@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import client as client_script
 from client import FibonacciRpcClient, RpcError, parse_reply, seconds_until
 from harness import MALFORMED
 from server import MAX_N, fib, make_reply
@@ -38,11 +37,6 @@ def test_the_reply_to_what_int_takes_is_the_value(request_body, capsys):
     assert capsys.readouterr() == (" [.] fib(30)\n", "")
 
 
-@pytest.mark.parametrize("n", [0, MAX_N])
-def test_the_smallest_and_the_largest_n_have_a_reply(n):
-    assert make_reply(str(n).encode()) == ("result", str(fib(n)).encode())
-
-
 @pytest.mark.parametrize("n", [-1, MAX_N + 1, 10**4000])
 def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n, capsys):
     assert make_reply(str(n).encode()) == (
@@ -56,14 +50,9 @@ NO_NUMBER = {
     "empty": b"",
     "a word": b"abc",
     "a decimal": b"30.0",
-    "an exponent": b"3e1",
-    "Arabic digits": "\u0663\u0660".encode(),
-    "UTF-16": "30".encode("utf-16"),
     "binary": bytes(range(256)),
-    "a NUL": b"30\0",
     "5,000 digits": b"3" * 5000,
     "1 MB": b"x" * 2**20,
-    "JSON": b'{"n": 30}',
     "quotes": b"'\"\\",
 }
 
@@ -98,16 +87,23 @@ def test_a_failure_of_the_function_is_an_error_that_can_be_sent(monkeypatch, cap
     assert capsys.readouterr() == ("", f" [!] {error}\n")
 
 
+def test_a_server_that_cannot_print_sends_no_reply_for_it(monkeypatch):
+    def fail(*_, **__):
+        raise BrokenPipeError
+
+    monkeypatch.setattr("builtins.print", fail)
+    with pytest.raises(BrokenPipeError):
+        make_reply(b"30")
+
+
 # parse_reply
 
 
-@pytest.mark.parametrize("reply_type", ["result", None, "another"])
-def test_a_reply_that_is_no_error_is_a_number(reply_type):
-    assert parse_reply(reply_type, b"832040") == 832040
-
-
-def test_the_largest_reply_of_server_py_is_a_number():
-    assert parse_reply("result", str(fib(MAX_N)).encode()) == fib(MAX_N)
+@pytest.mark.parametrize("n", [0, 30, MAX_N])
+@pytest.mark.parametrize("reply_type", [None, "another"])
+def test_what_server_py_replies_is_a_number_with_any_type_but_error(n, reply_type):
+    own_type, body = make_reply(str(n).encode())
+    assert parse_reply(own_type, body) == parse_reply(reply_type, body) == fib(n)
 
 
 @pytest.mark.parametrize(
@@ -146,24 +142,12 @@ def test_the_seconds_until_a_deadline_never_fall_to_zero():
 # The client's arguments
 
 
-@pytest.fixture
-def no_network(monkeypatch):
-    """Whoever connects has failed the test."""
-
-    def connect(*_):
-        pytest.fail("connected")
-
-    monkeypatch.setattr(client_script.pika, "BlockingConnection", connect)
-
-
-@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("timeout", [0, -1, 1e6, float("inf"), float("nan")])
 def test_a_timeout_out_of_range_raises_value_error(timeout):
     with pytest.raises(ValueError, match="timeout must be more than 0 and less than 1,000,000"):
         FibonacciRpcClient(timeout=timeout)
 
 
-@pytest.mark.usefixtures("no_network")
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_raises_value_error_without_any_of_its_text(url):
     with pytest.raises(ValueError, match="amqp://user:password@host:5672") as caught:

@@ -1,6 +1,6 @@
 """README: its commands, outputs, quoted code, programs, patches and experiments, as they stand."""
 
-import ast
+import doctest
 import re
 import shlex
 import signal
@@ -134,24 +134,20 @@ def test_a_server_killed_at_work(no_queue, start_server, run):
     assert other.out == f"{AWAITING}\n [.] fib(30)\n"
 
 
-def test_rabbitmq_restarted(node, server, in_thread, capsys, monkeypatch):
-    def enter(block):
-        for line in block.splitlines():
-            if line.startswith(">>> "):
-                exec(compile(ast.Interactive(ast.parse(line[4:]).body), "", "single"), namespace)
+def test_rabbitmq_restarted(node, server, in_thread, monkeypatch):
+    def enter(block, names):
+        example = doctest.DocTestParser().get_doctest(block, names, "README", None, None)
+        assert doctest.DocTestRunner().run(example, clear_globs=False).failed == 0
+        return example.globs
 
     monkeypatch.setattr(client_script.FibonacciRpcClient.__init__, "__defaults__", (node.url, 10.0))
-    namespace: dict = {}
     first, second = blocks("pycon", section("RabbitMQ restarted"))
-    enter(first)
-    assert capsys.readouterr().out == first.splitlines()[-1] + "\n"
-    node.stop()
-    calling = in_thread(enter, second)
+    names = enter(first, {})
+    node.ctl("stop_app")
+    calling = in_thread(enter, second, names)
     server.complains("ConnectionRefusedError")
-    node.start()
-    calling.result(60)
-    assert capsys.readouterr().out == second.splitlines()[-1] + "\n"
-    namespace["client"].close()
+    node.ctl("start_app")
+    calling.result(60)["client"].close()
     server.prints(AWAITING, times=2)
 
 

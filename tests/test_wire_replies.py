@@ -30,22 +30,18 @@ def test_the_reply_to_a_number_is_its_value_in_ascii_digits(caller):
     assert (method.exchange, props.type, int(body)) == ("", "result", fib(MAX_N))
 
 
-def test_a_reply_has_three_properties(caller):
-    _, props, _ = ask(caller, b"30", headers={"x": 1}, delivery_mode=2, expiration="60000")
+@pytest.mark.parametrize(("request_body", "kind"), [(b"30", "result"), (b"abc", "error")])
+def test_a_reply_has_three_properties(caller, request_body, kind):
+    _, props, _ = ask(caller, request_body, headers={"x": 1}, delivery_mode=2, expiration="60000")
     assert given(props) == {
         "correlation_id": "the-request's-own",
-        "type": "result",
+        "type": kind,
         "content_type": "text/plain",
     }
 
 
 def test_what_is_no_number_comes_back_as_an_error_in_words(caller, standing_server):
-    _, props, body = ask(caller, b"abc")
-    assert given(props) == {
-        "correlation_id": "the-request's-own",
-        "type": "error",
-        "content_type": "text/plain",
-    }
+    body = ask(caller, b"abc")[2]
     assert b"invalid literal" in body
     standing_server.complains(f" [!] {body.decode()}")
 

@@ -1,8 +1,6 @@
 """What the client puts on the wire, rpc_queue, and what the client makes of replies."""
 
-import contextlib
 import signal
-import threading
 import uuid
 
 import pika
@@ -12,55 +10,53 @@ from client import FibonacciRpcClient, RpcError
 from harness import ask, given, take, until
 
 
-def replying(body, **properties):
-    """Return a function for raw_server that gives every request this reply."""
-
-    def on_request(channel, _method, props, _body):
-        reply_props = pika.BasicProperties(correlation_id=props.correlation_id, **properties)
-        channel.basic_publish("", props.reply_to, body, reply_props)
-
-    return on_request
+def reply(channel, request, body):
+    """Publish what the tutorial's server replies to a request with these properties."""
+    props = pika.BasicProperties(correlation_id=request.correlation_id)
+    channel.basic_publish("", request.reply_to, body, props)
 
 
 # The request
 
 
-def test_a_request_is_n_in_ascii_to_rpc_queue_by_the_default_exchange(client, raw_server):
-    requests = raw_server(replying(b"832040"))
-    assert client.call(30) == 832040
-    method, _, body = requests[0]
-    assert (method.exchange, method.routing_key, body) == ("", "rpc_queue", b"30")
-
-
-def test_a_request_has_four_properties_and_each_call_a_new_uuid(client, raw_server):
-    requests = raw_server(replying(b"1"))
-    client.call(1)
-    client.call(1)
-    for _, props, _ in requests:
-        assert given(props).keys() == {
-            "correlation_id",
-            "reply_to",
-            "expiration",
-            "content_type",
+def test_a_request_is_n_in_ascii_with_four_properties_and_each_call_a_new_uuid(
+    client, channel, idle_queue, in_thread
+):
+    ids = set()
+    for _ in range(2):
+        answer = in_thread(client.call, 30)
+        method, props, body = take(channel, "rpc_queue")
+        assert (method.exchange, method.routing_key, body) == ("", "rpc_queue", b"30")
+        assert 0 < int(props.expiration) <= 60_000
+        assert given(props) == {
+            "reply_to": client.callback_queue,
+            "correlation_id": str(uuid.UUID(props.correlation_id)),
+            "content_type": "text/plain",
+            "expiration": props.expiration,
         }
-        assert props.content_type == "text/plain"
-        uuid.UUID(props.correlation_id)
-    assert requests[0][1].correlation_id != requests[1][1].correlation_id
-    assert requests[0][1].reply_to == requests[1][1].reply_to
+        reply(channel, props, b"832040")
+        assert answer.result(60) == 832040
+        ids.add(props.correlation_id)
+    assert len(ids) == 2
 
 
-def test_a_returned_request_is_sent_again_and_expires_at_the_same_time(broker, raw_server):
+def test_a_returned_request_is_sent_again_and_expires_at_the_same_time(
+    broker, channel, no_queue, in_thread
+):
     class Client(FibonacciRpcClient):
-        def on_return(self, *message):
-            returned.append(message)
-            requests.append(raw_server(replying(b"55")))
-            super().on_return(*message)
+        def on_return(self, channel, method, props, body):
+            super().on_return(channel, method, props, body)
+            returned.append(props)
 
     returned: list = []
-    requests: list = []
     with Client(broker.url, timeout=50) as client:
-        assert client.call(10) == 55
-    ((*_, first, _),), (((_, second, _),),) = returned, requests
+        answer = in_thread(client.call, 10)
+        until(lambda: returned)
+        channel.queue_declare("rpc_queue", durable=True)
+        _, second, _ = take(channel, "rpc_queue")
+        reply(channel, second, b"55")
+        assert answer.result(60) == 55
+    first = returned[0]
     assert first.correlation_id == second.correlation_id
     assert int(second.expiration) <= int(first.expiration) - 100  # the pause takes 100 ms
     assert 10_000 < int(first.expiration) <= 50_000
@@ -122,11 +118,6 @@ def test_a_client_serves_many_calls_and_gets_each_answer_right(client, server):
     assert [client.call(n) for n in (10, 20, 30, 0)] == [55, 6765, 832040, 0]
 
 
-def test_a_reply_without_a_type_is_a_result(client, raw_server):
-    raw_server(replying(b"55"))
-    assert client.call(10) == 55
-
-
 def test_an_error_reply_raises_rpc_error_and_the_next_call_works(client, server):
     with pytest.raises(RpcError, match="n must be from 0 to 20000"):
         client.call(-1)
@@ -143,60 +134,61 @@ STRAYS: dict[str, dict] = {
 
 
 @pytest.mark.parametrize("props", STRAYS.values(), ids=STRAYS.keys())
-def test_of_several_replies_in_one_read_the_first_right_one_counts(client, raw_server, props):
-    def on_request(channel, _method, request, _body):
+def test_of_several_replies_in_one_read_the_first_right_one_counts(
+    client, channel, idle_queue, in_thread, props
+):
+    for _ in range(3):
+        answer = in_thread(client.call, 10)
+        _, request, _ = take(channel, "rpc_queue")
         channel.basic_publish("", request.reply_to, b"666", pika.BasicProperties(**props))
-        right = pika.BasicProperties(correlation_id=request.correlation_id)
-        channel.basic_publish("", request.reply_to, b"55", right)
-        channel.basic_publish("", request.reply_to, b"666", right)
-
-    raw_server(on_request)
-    assert [client.call(10) for _ in range(3)] == [55, 55, 55]
+        reply(channel, request, b"55")
+        reply(channel, request, b"666")
+        assert answer.result(60) == 55
 
 
-def test_a_late_reply_to_a_call_that_timed_out_is_not_the_next_ones(client, raw_server):
-    def on_request(channel, _method, request, body):
-        waiting.append((request, body))
-        if len(waiting) == 2:
-            for props, number in waiting:
-                reply_props = pika.BasicProperties(correlation_id=props.correlation_id)
-                channel.basic_publish("", props.reply_to, number, reply_props)
-
-    waiting: list = []
-    raw_server(on_request)
-    client.timeout = 0.5
-    with contextlib.suppress(TimeoutError):
-        client.call(1)
-    until(lambda: waiting)
+def test_a_late_reply_to_a_call_that_timed_out_is_not_the_next_ones(
+    client, channel, idle_queue, in_thread
+):
+    client.timeout = 1
+    impatient = in_thread(client.call, 1)
+    _, first, _ = take(channel, "rpc_queue")
+    assert isinstance(impatient.exception(60), TimeoutError)
     client.timeout = 60
-    assert client.call(2) == 2
+    answer = in_thread(client.call, 2)
+    _, second, _ = take(channel, "rpc_queue")
+    reply(channel, first, b"1")
+    reply(channel, second, b"2")
+    assert answer.result(60) == 2
 
 
-def test_a_late_return_of_an_earlier_request_does_not_count(client, raw_server):
-    requests = raw_server(replying(b"55"))
+def test_a_late_return_of_an_earlier_request_does_not_count(
+    broker, client, channel, idle_queue, in_thread
+):
     earlier = pika.BasicProperties(correlation_id=str(uuid.uuid4()))
     client.channel.basic_publish("", "no such queue", b"1", earlier, mandatory=True)
-    assert client.call(10) == 55
-    assert client.call(10) == 55
-    assert len(requests) == 2
+    answer = in_thread(client.call, 10)
+    _, request, _ = take(channel, "rpc_queue")
+    with pytest.raises(TimeoutError):  # a second request would come after a pause of 0.1 s
+        answer.result(0.5)
+    reply(channel, request, b"55")
+    assert answer.result(60) == 55
+    assert broker.queue().message_count == 0
 
 
-def test_a_stream_of_replies_to_nobody_does_not_keep_a_call_from_its_timeout(
-    broker, client, idle_queue, in_thread
-):
-    over = threading.Event()
+def test_a_stream_of_replies_to_nobody_does_not_keep_a_call_from_its_timeout(broker, idle_queue):
+    class Client(FibonacciRpcClient):
+        def on_response(self, channel, *reply):
+            super().on_response(channel, *reply)
+            channel.basic_publish("", self.callback_queue, b"666")
 
-    def flood():
-        with broker.connect() as connection:
-            publisher = connection.channel()
-            while not over.is_set():
-                publisher.basic_publish("", client.callback_queue, b"666")
-
-    flooding = in_thread(flood)
-    try:
-        client.timeout = 1
+    with Client(broker.url, timeout=0.5) as client:
+        client.channel.basic_publish("", client.callback_queue, b"666")
         with pytest.raises(TimeoutError):
             client.call(30)
-    finally:
-        over.set()
-        flooding.result(60)
+
+
+def test_the_end_of_the_with_block_closes_the_connection(broker):
+    with FibonacciRpcClient(broker.url) as client:
+        assert client.connection.is_open
+    assert client.connection.is_closed
+    client.close()  # a second time does no harm
