@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)  # its warnings go to standard error, unless y
 
 
 class FibonacciRpcClient:
-    """Gets Fibonacci numbers from a server. Use each client in one thread only."""
+    """Gets Fibonacci numbers from a server. Use each client in one thread at a time."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
         """Connect to RabbitMQ. Connecting and each call take at most timeout seconds.

@@ -285,7 +285,7 @@ def test_a_port_that_accepts_and_closes_may_be_a_rabbitmq_that_starts(run, in_th
     assert "has RabbitMQ started" in line
 
 
-# "ACCESS_REFUSED" and "NOT_ALLOWED": password, permissions, virtual host
+# "ACCESS_REFUSED", "NOT_ALLOWED", "RabbitMQ closed the channel": what a user may not
 
 
 def refused(broker, code):
