@@ -31,11 +31,11 @@ class FibonacciRpcClient:
     """Gets Fibonacci numbers from a server. Use each client in one thread at a time."""
 
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ. Connecting and each call take at most timeout seconds.
+        """Connect to RabbitMQ, within timeout seconds for each of its addresses.
 
-        If RabbitMQ hangs while a connection opens or closes, they can take two minutes longer.
-        Raises ValueError if url or timeout is invalid, and ConnectionError or
-        pika.exceptions.AMQPError if connecting fails.
+        A call takes at most timeout seconds. Both can take two minutes longer if RabbitMQ hangs
+        while a connection opens or closes. Raises ValueError if url or timeout is invalid, and
+        ConnectionError or pika.exceptions.AMQPError if connecting fails.
         """
         if not 0 < timeout < 1_000_000:  # RabbitMQ limits the expiration of requests
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")

@@ -91,20 +91,15 @@ def idle_queue(channel: Any, no_queue: None) -> None:
 
 
 @pytest.fixture
-def run_alone(tmp_path: Path) -> Iterator[Callable[..., Script]]:
+def run_alone(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., Script]:
     """Starts scripts that need no broker; they are killed after the test."""
-    scripts = []
 
     def start(*arguments: str, **environment: str) -> Script:
-        scripts.append(Script(tmp_path, *arguments, **{"AMQP_URL": NOBODY} | environment))
-        return scripts[-1]
+        script = Script(tmp_path, *arguments, **{"AMQP_URL": NOBODY} | environment)
+        request.addfinalizer(script.stop)
+        return script
 
-    yield start
-    for script in scripts:
-        with suppress(ProcessLookupError):
-            script.process.send_signal(signal.SIGCONT)
-            script.process.kill()
-        script.process.wait()
+    return start
 
 
 @pytest.fixture

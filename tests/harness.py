@@ -54,18 +54,14 @@ def take(channel: Any, queue: str) -> tuple[Any, pika.BasicProperties, bytes]:
     return message
 
 
-def ask(channel: Any, body: bytes, **properties: Any) -> tuple[Any, pika.BasicProperties, bytes]:
+def ask(
+    channel: Any, body: bytes, correlation_id: Any = "the-request's-own", **others: Any
+) -> tuple[Any, pika.BasicProperties, bytes]:
     """Publish a request as the tutorial's client does, and return the reply."""
-    properties = {"correlation_id": "the-request's-own"} | properties
-    if "reply_to" not in properties:
-        properties["reply_to"] = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", "rpc_queue", body, pika.BasicProperties(**properties))
-    return take(channel, properties["reply_to"])
-
-
-def given(props: pika.BasicProperties) -> dict[str, Any]:
-    """Return the properties that a message has."""
-    return {name: value for name, value in vars(props).items() if value is not None}
+    reply_to = channel.queue_declare("", exclusive=True).method.queue
+    props = pika.BasicProperties(correlation_id=correlation_id, reply_to=reply_to, **others)
+    channel.basic_publish("", "rpc_queue", body, props)
+    return take(channel, reply_to)
 
 
 class Broker:

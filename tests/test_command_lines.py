@@ -2,6 +2,7 @@
 
 import signal
 import socket
+from unittest.mock import Mock
 
 import pytest
 
@@ -82,15 +83,14 @@ def test_wrong_usage_exits_2(run_alone, words):
     assert refusing.err.startswith(f"usage: {script}")
 
 
-def test_the_defaults_of_the_client_are_30_and_10_seconds(monkeypatch, capsys):
-    def connect(timeout):
-        raise TimeoutError(f"{timeout:g} seconds")
-
+def test_the_defaults_are_10_seconds_and_a_word_after_one(monkeypatch):
+    made = Mock()
     monkeypatch.setattr("sys.argv", ["client.py"])
-    monkeypatch.setattr(client, "FibonacciRpcClient", connect)
-    with pytest.raises(SystemExit, match=r"^ \[!\] 10 seconds$"):
-        client.main()
-    assert capsys.readouterr().out == REQUESTING
+    monkeypatch.setattr(signal, "signal", Mock())
+    monkeypatch.setattr(client, "FibonacciRpcClient", made)
+    client.main()
+    made.assert_called_once_with(timeout=10)
+    assert made.return_value.connection.call_later.call_args.args[0] == 1
 
 
 def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):

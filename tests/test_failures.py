@@ -7,9 +7,9 @@ import re
 import signal
 import socket
 import socketserver
-import struct
-import threading
 import time
+from datetime import datetime
+from unittest.mock import Mock
 
 import pika
 import pytest
@@ -68,18 +68,12 @@ class TestNoServerHasRun:
         assert pauses == DOUBLING
 
     def test_no_pause_goes_beyond_the_timeout(self, client, pauses):
+        client.close()
+        client.parameters.port = 1  # where nobody listens
         client.timeout = 0.05
         with contextlib.suppress(TimeoutError, EnoughError):
             client.call(30)
         assert 0 < max(pauses) <= 0.05
-
-    def test_a_server_that_starts_after_the_client_answers_it(self, client, in_thread, run):
-        connection = client.connection
-        answer = in_thread(client.call, 30)
-        until(lambda: client.returned)
-        run("server.py")
-        assert answer.result(60) == 832040
-        assert client.connection is connection
 
 
 # "is server.py running": no server runs, or it is busy
@@ -89,28 +83,19 @@ class TestNoServerHasRun:
 class TestNoServerAnswers:
     REASON = "is server.py running, and is RabbitMQ healthy?"
 
-    def test_the_client_asks_after_a_second_and_its_request_expires_at_its_timeout(
-        self, broker, run
+    def test_a_call_waits_without_polling_and_its_request_expires(
+        self, broker, client, monkeypatch
     ):
-        calling = run("client.py", "--timeout", "2")
-        calling.complains("No reply yet: is server.py running?")
-        assert calling.process.poll() is None
-        assert fails_in_one_line(calling) == f" [!] No reply within 2 s: {self.REASON}"
+        wait = Mock(wraps=client.connection.process_data_events)
+        monkeypatch.setattr(client.connection, "process_data_events", wait)
+        client.timeout = 1
+        assert timed_out(client) == f"No reply within 1 s: {self.REASON}"
+        assert wait.call_count <= 3
+        assert wait.call_args_list[0].kwargs["time_limit"] < 1  # what is left
         until(lambda: broker.queue().message_count == 0)
 
-    def test_waiting_neither_polls_nor_takes_cpu_time(self, client, monkeypatch):
-        def process_data_events(time_limit):
-            waits.append(time_limit)
-            return wait(time_limit)
-
-        waits: list[float] = []
-        wait = client.connection.process_data_events
-        monkeypatch.setattr(client.connection, "process_data_events", process_data_events)
-        client.timeout = 1
-        before = time.thread_time()
-        timed_out(client)
-        assert time.thread_time() - before < 0.3
-        assert len(waits) <= 3
+    def test_the_client_asks_after_a_second_whether_server_py_runs(self, run):
+        run("client.py", "--timeout", "60").complains("No reply yet: is server.py running?")
 
 
 def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
@@ -118,7 +103,7 @@ def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
 ):
     assert client.call(10) == 55
     with node.alarm():
-        impatient = FibonacciRpcClient(node.url, timeout=1)
+        impatient = FibonacciRpcClient(node.url, timeout=3)
         started = time.monotonic()
         assert TestNoServerAnswers.REASON in timed_out(impatient)
         impatient.close()  # without a blocked_connection_timeout, until the alarm is over
@@ -161,31 +146,26 @@ def test_a_signal_ends_a_busy_server_at_once_and_its_request_goes_to_another(
 
 
 def test_stops_and_starts_of_servers_lose_no_call_and_give_no_wrong_answer(
-    broker, no_queue, start_server, in_thread
+    client, no_queue, start_server, in_thread
 ):
-    over = threading.Event()
+    numbers = random.Random(1)
+    asked = [numbers.randrange(20_001) for _ in range(60)]
+    answers = in_thread(lambda: [client.call(n) for n in asked])
+    while not answers.done():
+        start_server().stop(numbers.choice(STOPS))
+    assert answers.result() == [fib(n) for n in asked]
 
-    def call_on_and_on(seed):
-        numbers = random.Random(seed)
-        with FibonacciRpcClient(broker.url, timeout=120) as client:
-            calls = 0
-            while not over.is_set():
-                n = numbers.randrange(20_001)
-                assert client.call(n) == fib(n)
-                calls += 1
-        return calls
 
-    callers = [in_thread(call_on_and_on, seed) for seed in range(2)]
-    try:
-        numbers = random.Random(100)
-        server = start_server()
-        for _ in range(30):
-            replacement = start_server() if numbers.random() < 0.5 else None
-            server.stop(numbers.choice(STOPS))
-            server = replacement or start_server()
-    finally:
-        over.set()
-    assert min(caller.result(120) for caller in callers) > 10
+# "a request kills server after server"
+
+DEADLY_SERVER = "import os, server; server.fib = lambda n: os._exit(3); server.main()"
+
+
+def test_a_deadly_request_comes_back_and_kills_the_next_server(broker, idle_queue, run):
+    run("client.py", "--timeout", "60")
+    until(lambda: broker.queue().message_count)
+    for _ in range(2):
+        assert run("-c", DEADLY_SERVER).exit_code() == 3
 
 
 # "ConnectionRefusedError": RabbitMQ does not run, or restarts
@@ -257,15 +237,8 @@ def test_heartbeats_keep_a_waiting_client_and_an_idle_one_connects_again(
         start_server()
         assert answer.result(60) == 832040
         assert idle.call(30) == 832040
-        # The reply is acknowledged.
-        assert f"{idle.callback_queue}\t0" in node.ctl("list_queues", "name", "messages")
         assert waiting.callback_queue == before[0]
         assert idle.callback_queue != before[1]
-
-
-def test_a_client_whose_channel_was_closed_connects_again(client, server):
-    client.channel.close()
-    assert client.call(30) == 832040
 
 
 # "IncompatibleProtocolError": RabbitMQ is still starting
@@ -313,11 +286,6 @@ def test_a_rotated_password_is_refused_at_most_once_a_second_in_the_end(client, 
     assert pauses == DOUBLING
 
 
-def open_connections(node):
-    """Return how many connections the user tester has."""
-    return node.ctl("list_connections", "user").splitlines().count("tester")
-
-
 def test_a_user_who_may_not_publish_is_told_so_and_leaves_no_connection_open(
     node, no_queue, user, pauses, caplog
 ):
@@ -328,14 +296,14 @@ def test_a_user_who_may_not_publish_is_told_so_and_leaves_no_connection_open(
         client.call(30)
     assert pauses == DOUBLING
     assert "RabbitMQ closed the channel" in caplog.text or "ACCESS_REFUSED" in caplog.text
-    until(lambda: open_connections(node) == 0)
+    until(lambda: "tester" not in node.ctl("list_connections", "user"))
 
 
 def test_a_refused_callback_queue_leaves_no_connection_open(node, user, run):
     url = user(configure="", write=".*", read=".*")
     with pytest.raises(pika.exceptions.ChannelClosedByBroker) as caught:
         FibonacciRpcClient(url)
-    until(lambda: open_connections(node) == 0)
+    until(lambda: "tester" not in node.ctl("list_connections", "user"))
     # Until here, this name keeps Python from closing the connection as garbage.
     assert "ACCESS_REFUSED" in str(caught.value)
     assert "ACCESS_REFUSED" in fails_in_one_line(run("client.py", AMQP_URL=url))
@@ -421,22 +389,14 @@ def test_a_wrong_certificate_is_refused(tls, run, wrong):
 # One message stops every server
 
 
-class Raw(pika.BasicProperties):
-    """Properties as the bytes that go over the wire, which pika would not write."""
+class AfterYear9999(datetime):
+    """What pika encodes, and pika 1.4 cannot decode."""
 
-    def __init__(self, flag, encoded):
-        super().__init__()
-        self.encoded = struct.pack(">H", flag) + encoded
-
-    def encode(self):
-        return [self.encoded]
+    def utctimetuple(self):
+        return 9999, 12, 32, 0, 0, 0
 
 
-def headers(table):
-    return Raw(pika.BasicProperties.FLAG_HEADERS, struct.pack(">I", len(table)) + table)
-
-
-FAR_TIME = headers(b"\x01xT" + struct.pack(">Q", 1_800_000_000_000))  # in the year 59,000
+FAR_TIME = pika.BasicProperties(headers={"x": AfterYear9999(1, 1, 1)})
 FORGED = pika.BasicProperties(reply_to="amq.rabbitmq.reply-to.g1h2AA9yZXBseUA1NTY3.x")
 
 
@@ -445,25 +405,17 @@ def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
     broker, channel, server, start_server, poison
 ):
     channel.basic_publish("", "rpc_queue", b"30", poison)
-    # RabbitMQ 4.3 takes the reply to a forged reply_to, and pika 1.5 decodes a far time.
-    harmless = poison is FORGED or not pika.__version__.startswith("1.4.")
-    done = re.compile(r"fib\(30\)|without reply_to")
-    until(
-        lambda: (
-            server.err.count("reconnecting") == 2
-            or (harmless and done.search(server.out + server.err))
-        )
-    )
+    version = channel.connection._impl.server_properties["version"]
+    if version >= "4.3" if poison is FORGED else pika.__version__ >= "1.5":
+        assert ask(channel, b"30")[2] == b"832040"
+        assert "reconnecting" not in server.err
+    else:
+        server.complains("reconnecting", times=2)
     server.stop()
     until(lambda: broker.queue().consumer_count == 0)
     channel.queue_purge("rpc_queue")
     start_server()
     assert ask(channel, b"30")[2] == b"832040"
-
-
-def test_a_reply_that_pika_cannot_decode_costs_a_connection_but_no_call(client, server, channel):
-    channel.basic_publish("", client.callback_queue, b"666", FAR_TIME)
-    assert client.call(30) == 832040
 
 
 # RabbitMQ hangs
@@ -472,12 +424,14 @@ def test_a_reply_that_pika_cannot_decode_costs_a_connection_but_no_call(client, 
 def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_it(
     node, channel, idle_queue, start_server, run
 ):
-    waiting = run("client.py", "--timeout", "6")
+    waiting = run("client.py", "--timeout", "12")
     until(lambda: channel.queue_purge("rpc_queue").method.message_count)  # so that it waits on
     server = start_server(AMQP_URL=f"{node.url}?heartbeat=1")
-    with FibonacciRpcClient(node.url, timeout=1) as idle:
+    with FibonacciRpcClient(node.url, timeout=60) as idle:
         assert idle.call(10) == 55
+        idle.timeout = 1
         with node.frozen():
+            assert waiting.process.poll() is None
             started = time.monotonic()
             assert TestNoServerAnswers.REASON in timed_out(idle)
             assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
@@ -489,18 +443,13 @@ def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_
     server.prints(AWAITING, times=2)
 
 
-def test_a_call_that_loses_its_connection_and_meets_silence_keeps_its_timeout(
-    node, idle_queue, in_thread
-):
-    silent = socket.create_server(("127.0.0.1", 0))
-    with silent, FibonacciRpcClient(node.url, timeout=3) as client:
+def test_a_call_that_meets_silence_keeps_its_timeout(node, client):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        client.close()
         client.parameters.port = silent.getsockname()[1]
-        started = time.monotonic()
-        words = in_thread(timed_out, client)
-        until(lambda: node.queue().message_count)
-        node.ctl("close_all_connections", "the operator says so")
-        assert f"No connection to 127.0.0.1:{client.parameters.port}" in words.result(60)
-        assert 3 <= time.monotonic() - started < 30
+        client.timeout = 1
+        assert f"No connection to 127.0.0.1:{client.parameters.port}" in timed_out(client)
+    assert client.parameters.stack_timeout < 1  # what was left, not the whole timeout
 
 
 # Failures that are not the connection's
@@ -508,17 +457,19 @@ def test_a_call_that_loses_its_connection_and_meets_silence_keeps_its_timeout(
 
 @pytest.mark.usefixtures("idle_queue")
 @pytest.mark.parametrize("exception", [EnoughError, TimeoutError])
-def test_what_a_signal_handler_raises_leaves_call_at_once(broker, client, exception):
+def test_what_a_signal_handler_raises_leaves_call_at_once(broker, client, in_thread, exception):
     def handle(*_):
         raise exception("from the handler")
 
+    def interrupt():
+        until(lambda: broker.queue().message_count)
+        os.kill(os.getpid(), signal.SIGUSR1)
+
     before = signal.signal(signal.SIGUSR1, handle)
     try:
-        alarm = threading.Timer(0.5, os.kill, [os.getpid(), signal.SIGUSR1])
-        alarm.start()
+        in_thread(interrupt)
         with pytest.raises(exception, match="from the handler"):
             client.call(30)
-        alarm.join()
     finally:
         signal.signal(signal.SIGUSR1, before)
     assert broker.queue().message_count == 1  # the request was not sent again

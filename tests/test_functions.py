@@ -1,10 +1,9 @@
 """What needs no broker: the functions of both scripts, and the client's checks of its arguments."""
 
-import contextlib
 import time
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from client import FibonacciRpcClient, RpcError, parse_reply, seconds_until
@@ -46,34 +45,16 @@ def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n, capsys):
     assert capsys.readouterr() == ("", " [!] ValueError('n must be from 0 to 20000')\n")
 
 
-NO_NUMBER = {
-    "empty": b"",
-    "a word": b"abc",
-    "a decimal": b"30.0",
-    "binary": bytes(range(256)),
-    "5,000 digits": b"3" * 5000,
-    "1 MB": b"x" * 2**20,
-    "quotes": b"'\"\\",
-}
-
-
-@pytest.mark.parametrize("body", NO_NUMBER.values(), ids=NO_NUMBER.keys())
-def test_what_is_no_number_is_an_error_on_one_line_for_caller_and_operator(body, capsys):
+@settings(deadline=None)
+@given(st.binary(max_size=50) | st.from_regex(rb"[0-9]{0,6}", fullmatch=True))
+@example(b"3" * 5000)
+@example(b"x" * 2**20)
+def test_every_body_has_a_reply_on_one_line_and_an_error_is_short(body):
     reply_type, encoded = make_reply(body)
     reply = encoded.decode()
-    assert reply_type == "error"
-    assert reply.startswith("ValueError(")
     assert reply.isprintable()
-    assert len(reply) < 1000
-    assert capsys.readouterr() == ("", f" [!] {reply}\n")
-
-
-@given(st.binary(max_size=50) | st.from_regex(rb"[0-9]{0,6}", fullmatch=True))
-def test_every_body_has_a_reply(body):
-    reply_type, reply = make_reply(body)
-    assert reply_type in ("result", "error")
     assert (reply_type == "result") == reply.isdigit()
-    assert reply.decode()
+    assert reply_type == "result" or (reply_type == "error" and len(reply) < 1000)
 
 
 @pytest.mark.parametrize("words", ["out of numbers", "\udce9", "two\nlines"])
@@ -85,15 +66,6 @@ def test_a_failure_of_the_function_is_an_error_that_can_be_sent(monkeypatch, cap
     error = f"ArithmeticError({words!r})"
     assert make_reply(b"30") == ("error", error.encode())
     assert capsys.readouterr() == ("", f" [!] {error}\n")
-
-
-def test_a_server_that_cannot_print_sends_no_reply_for_it(monkeypatch):
-    def fail(*_, **__):
-        raise BrokenPipeError
-
-    monkeypatch.setattr("builtins.print", fail)
-    with pytest.raises(BrokenPipeError):
-        make_reply(b"30")
 
 
 # parse_reply
@@ -123,12 +95,6 @@ def test_an_error_or_no_number_raises_rpc_error_in_one_line_with_the_words(reply
     assert repr(body[:9].decode(errors="replace"))[1:-1] in str(caught.value)
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 1000
-
-
-@given(st.none() | st.text(), st.binary())
-def test_every_reply_is_a_number_or_an_rpc_error(reply_type, body):
-    with contextlib.suppress(RpcError):
-        assert isinstance(parse_reply(reply_type, body), int)
 
 
 # seconds_until

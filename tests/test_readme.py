@@ -126,7 +126,7 @@ def test_a_server_killed_at_work(no_queue, start_server, run):
     suspended = start_server(*first)
     suspended.process.send_signal(signal.SIGSTOP)  # what Ctrl-Z does, where a terminal is
     calling = run(*call)
-    calling.prints(" [x] Requesting fib(30)")
+    calling.complains("is server.py running?")  # and so has sent its request
     other = start_server(*second)
     suspended.stop(signal.SIGKILL)
     assert calling.exit_code() == 0
@@ -144,9 +144,11 @@ def test_rabbitmq_restarted(node, server, in_thread, monkeypatch):
     first, second = blocks("pycon", section("RabbitMQ restarted"))
     names = enter(first, {})
     node.ctl("stop_app")
-    calling = in_thread(enter, second, names)
-    server.complains("ConnectionRefusedError")
-    node.ctl("start_app")
+    try:
+        calling = in_thread(enter, second, names)
+        server.complains("ConnectionRefusedError")
+    finally:
+        node.ctl("start_app")
     calling.result(60)["client"].close()
     server.prints(AWAITING, times=2)
 
