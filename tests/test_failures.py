@@ -405,8 +405,10 @@ def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
     broker, channel, server, start_server, poison
 ):
     channel.basic_publish("", "rpc_queue", b"30", poison)
+    # RabbitMQ 4.3 takes the reply to a forged reply_to, and pika 1.5 decodes a far time.
     version = channel.connection._impl.server_properties["version"]
-    if version >= "4.3" if poison is FORGED else pika.__version__ >= "1.5":
+    harmless = version >= "4.3" if poison is FORGED else pika.__version__ >= "1.5"
+    if harmless:
         assert ask(channel, b"30")[2] == b"832040"
         assert "reconnecting" not in server.err
     else:
