@@ -43,7 +43,7 @@ def test_an_error_reply_fails_in_one_line_on_both_sides(server, run):
 def test_the_client_says_what_it_requests_before_it_connects(run, scheme):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        calling = run("client.py", "--timeout", "2", AMQP_URL=f"{scheme}://127.0.0.1:{port}")
+        calling = run("client.py", "--timeout", "1", AMQP_URL=f"{scheme}://127.0.0.1:{port}")
         calling.prints(REQUESTING.strip("\n"))
         assert calling.process.poll() is None
         line = fails_in_one_line(calling)

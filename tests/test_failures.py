@@ -56,11 +56,11 @@ class TestNoServerHasRun:
     REASON = "rpc_queue does not exist; start server.py"
 
     def test_the_client_says_so_at_once_and_fails_at_its_timeout(self, run):
-        calling = run("client.py", "--timeout", "2")
+        calling = run("client.py", "--timeout", "1")
         calling.complains(f"No reply yet: {self.REASON}")
         assert calling.process.poll() is None
-        assert fails_in_one_line(calling) == f" [!] No reply within 2 s: {self.REASON}"
-        assert 3 <= calling.err.count(f"No reply yet: {self.REASON}\n") <= 6  # one an attempt
+        assert fails_in_one_line(calling) == f" [!] No reply within 1 s: {self.REASON}"
+        assert 2 <= calling.err.count(f"No reply yet: {self.REASON}\n") <= 5  # one an attempt
 
     def test_the_pauses_between_attempts_double_up_to_a_second(self, client, pauses):
         with pytest.raises(EnoughError):
@@ -103,7 +103,7 @@ def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
 ):
     assert client.call(10) == 55
     with node.alarm():
-        impatient = FibonacciRpcClient(node.url, timeout=3)
+        impatient = FibonacciRpcClient(node.url, timeout=1)
         started = time.monotonic()
         assert TestNoServerAnswers.REASON in timed_out(impatient)
         impatient.close()  # without a blocked_connection_timeout, until the alarm is over
@@ -206,7 +206,7 @@ def test_a_server_pauses_for_a_second_after_each_failure(monkeypatch, pauses, ca
     assert capsys.readouterr().err.count("reconnecting in a second") == 6
 
 
-def test_a_restart_costs_no_server_no_idle_client_and_no_call_that_waits(
+def test_a_crash_of_rabbitmq_costs_no_server_no_idle_client_and_no_call_that_waits(
     node, client, server, in_thread
 ):
     assert client.call(10) == 55
@@ -423,26 +423,16 @@ def test_a_known_limit_a_poisonous_message_goes_round_until_the_queue_is_purged(
 # RabbitMQ hangs
 
 
-def test_while_rabbitmq_hangs_nobody_waits_beyond_a_timeout_and_a_server_leaves_it(
-    node, channel, idle_queue, start_server, run
-):
-    waiting = run("client.py", "--timeout", "12")
-    until(lambda: channel.queue_purge("rpc_queue").method.message_count)  # so that it waits on
-    server = start_server(AMQP_URL=f"{node.url}?heartbeat=1")
-    with FibonacciRpcClient(node.url, timeout=60) as idle:
-        assert idle.call(10) == 55
-        idle.timeout = 1
-        with node.frozen():
-            assert waiting.process.poll() is None
-            started = time.monotonic()
-            assert TestNoServerAnswers.REASON in timed_out(idle)
-            assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
-            assert TestNoServerAnswers.REASON in fails_in_one_line(waiting)
-            assert time.monotonic() - started < 60  # heartbeats would end it after 65 seconds
-            server.complains("AMQPHeartbeatTimeout")
-        idle.timeout = 60
-        assert idle.call(30) == 832040
-    server.prints(AWAITING, times=2)
+def test_while_rabbitmq_hangs_no_call_waits_beyond_its_timeout(node, client, idle_queue, run):
+    waiting = run("client.py", "--timeout", "5")
+    until(lambda: node.queue().message_count)
+    client.timeout = 1
+    with node.frozen():
+        started = time.monotonic()
+        assert TestNoServerAnswers.REASON in timed_out(client)
+        assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
+        assert TestNoServerAnswers.REASON in fails_in_one_line(waiting)
+        assert time.monotonic() - started < 60  # heartbeats would end it after 65 seconds
 
 
 def test_a_call_that_meets_silence_keeps_its_timeout(node, client):

@@ -90,6 +90,19 @@ def test_a_server_takes_one_request_at_a_time(channel, idle_queue, start_server)
     assert take(channel, reply_to)[2] == b"55"
 
 
+def test_a_request_without_reply_to_is_logged_and_becomes_a_dead_letter(
+    channel, no_queue, start_server
+):
+    arguments = {"x-dead-letter-exchange": "", "x-dead-letter-routing-key": "dead"}
+    channel.queue_declare("rpc_queue", durable=True, arguments=arguments)
+    channel.queue_declare("dead", exclusive=True)
+    server = start_server()
+    for reply_to in (None, ""):
+        channel.basic_publish("", "rpc_queue", b"30", pika.BasicProperties(reply_to=reply_to))
+        assert take(channel, "dead")[2] == b"30"
+    server.complains(" [!] Rejected a request without reply_to", times=2)
+
+
 # What the client makes of replies
 
 
