@@ -84,6 +84,7 @@ def test_wrong_usage_exits_2(run_alone, words):
 
 
 def test_the_defaults_are_10_seconds_and_a_word_after_one(monkeypatch):
+    assert client.FibonacciRpcClient.__init__.__defaults__ == (client.AMQP_URL, 10.0)
     made = Mock()
     monkeypatch.setattr("sys.argv", ["client.py"])
     monkeypatch.setattr(signal, "signal", Mock())
