@@ -12,6 +12,7 @@ import client as client_script
 from harness import AWAITING, ROOT, fails_in_one_line
 
 README = (ROOT / "README.md").read_text()
+SCRIPTS = {name: (ROOT / name).read_text() for name in ("server.py", "client.py")}
 
 
 def section(title):
@@ -53,7 +54,7 @@ def test_the_services_that_compose_commands_name_exist(line):
     action, *words = shlex.split(line)[2:]
     assert action in ("run", "up", "down", "logs", "stop", "restart", "exec")
     names = {word.partition("=")[0] for word in words if not word.startswith("-")}
-    assert names <= {*services, "100"}
+    assert names <= set(services)
 
 
 def test_the_block_for_debian_ends_with_the_result(no_queue, run):
@@ -76,14 +77,14 @@ def without_comments(text):
 
 @pytest.mark.parametrize("block", blocks("python", section("The pattern")))
 def test_the_quoted_lines_stand_in_a_script_in_this_order(block):
-    scripts = [without_comments((ROOT / name).read_text()) for name in ("server.py", "client.py")]
+    scripts = [without_comments(text) for text in SCRIPTS.values()]
     (script,) = [s for s in scripts if set(without_comments(block)) <= set(s)]
     remaining = iter(script)
     assert all(line in remaining for line in without_comments(block))
 
 
 def test_the_names_that_readme_explains_stand_in_the_scripts():
-    scripts = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
+    scripts = "".join(SCRIPTS.values())
     quoted = re.findall(r"`([^`\n]+)`", section("What surrounds it"))
     assert len(quoted) > 10
     for code in quoted:
@@ -91,7 +92,7 @@ def test_the_names_that_readme_explains_stand_in_the_scripts():
 
 
 def test_the_scripts_refer_to_a_section_that_exists():
-    scripts = (ROOT / "server.py").read_text() + (ROOT / "client.py").read_text()
+    scripts = "".join(SCRIPTS.values())
     (title,) = re.findall(r'"([^"\n]*)" in the README', scripts)
     assert scripts.count("README") == 1
     section(title)
@@ -99,8 +100,8 @@ def test_the_scripts_refer_to_a_section_that_exists():
 
 def test_the_default_url_is_that_of_the_scripts():
     (url,) = re.findall(r"default, `(amqp://guest[^`]*)`", README)
-    for script in ("server.py", "client.py"):
-        assert f'or "{url}"' in (ROOT / script).read_text()
+    for text in SCRIPTS.values():
+        assert f'or "{url}"' in text
 
 
 # "Break it"
@@ -120,7 +121,7 @@ def test_no_server(idle_queue, run):
     assert patient.exit_code() == 0
 
 
-def test_a_server_killed_at_work(no_queue, start_server, run):
+def test_a_server_killed_during_a_request(no_queue, start_server, run):
     text = section("A server killed during a request (not on Windows)")
     first, call, second = [shlex.split(line)[1:] for line in re.findall(r"`(\.venv[^`]*)`", text)]
     suspended = start_server(*first)
@@ -191,8 +192,8 @@ def patched(tmp_path):
     """Applies patches of README to copies of the scripts, and returns their folder."""
 
     def apply(*titles):
-        for script in ("server.py", "client.py"):
-            (tmp_path / script).write_text((ROOT / script).read_text())
+        for name, text in SCRIPTS.items():
+            (tmp_path / name).write_text(text)
         for title in titles:
             (patch,) = blocks("diff", section(title))
             command = ["git", "apply", "--unidiff-zero", "-"]
@@ -263,7 +264,7 @@ CTL = [shlex.split(line)[1:] for line in LINES if line.startswith("rabbitmqctl")
 def test_the_permissions_of_readme_are_enough(node, no_queue, start_server, run):
     users = [words for words in CTL if words[1].startswith("rpc-")]
     assert len(users) == 4
-    urls = dict(re.findall(r"`(?:amqp://)(rpc-\w+)(:[^`]*)broker.example:5672/%2F`", README))
+    urls = dict(re.findall(r"`amqp://(rpc-\w+)(:[^`]*)broker.example:5672/%2F`", README))
     address = node.url.partition("@")[2]
     try:
         for words in users:
