@@ -2,93 +2,27 @@
 
 A client publishes a request, the number n, to the queue rpc_queue. RabbitMQ delivers each request
 to one server, and keeps it until that server acknowledges it. The server publishes its reply to
-the queue that the request names in reply_to, with the correlation_id of the request, so that the
-client can recognize the reply.
+the queue that the request names in reply_to, with the correlation_id of the request.
 
-The pattern is in on_request(), serve() and open_channel(). make_reply() and fib() do the work, and
-main() reconnects after failures.
+fib(), on_request() and serve() are the pattern: to learn it, stop there. The rest handles failures.
 """
 
 import argparse
 import contextlib
+import logging
 import os
 import signal
 import sys
 import time
 
 import pika
-from pika.adapters.blocking_connection import BlockingChannel
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # on a timeout
 
 # The default names the user guest, the password guest and the virtual host "/", written %2F.
-AMQP_URL = os.environ.get("AMQP_URL", "").strip() or "amqp://guest:guest@localhost:5672/%2F"
+AMQP_URL = os.environ.get("AMQP_URL") or "amqp://guest:guest@localhost:5672/%2F"
 MAX_N = 20_000  # fib(20_000) has 4,180 digits; Python's str() and int() refuse more than 4,300
 
-
-def on_request(channel, method, props, body):
-    """Reply to one request, then acknowledge it. Reject a request without reply_to."""
-    tag = method.delivery_tag  # RabbitMQ's number for this delivery
-    if not props.reply_to:
-        print(" [!] Rejected a request without reply_to", file=sys.stderr)
-        channel.basic_reject(delivery_tag=tag, requeue=False)  # drop it
-        return
-    reply_type, reply = make_reply(body)
-    channel.basic_publish(
-        exchange="",  # the default exchange: it delivers to the queue named by routing_key
-        routing_key=props.reply_to,  # RabbitMQ drops the reply if this queue is gone
-        properties=pika.BasicProperties(
-            correlation_id=props.correlation_id,
-            type=reply_type,  # "result" or "error"; RabbitMQ ignores it
-            content_type="text/plain",
-        ),
-        body=reply,
-    )
-    # Acknowledge last: if this server dies before it replies, another server gets the request.
-    channel.basic_ack(delivery_tag=tag)
-
-
-def serve(parameters: pika.URLParameters) -> None:
-    """Answer requests until something fails. Raises pika's exceptions or OSError."""
-    with pika.BlockingConnection(parameters) as connection:
-        channel = open_channel(connection)
-        channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
-        channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
-        print(" [x] Awaiting RPC requests", flush=True)
-        channel.start_consuming()  # calls on_request for each request; ends if rpc_queue is deleted
-        raise ConnectionError("RabbitMQ stopped delivering requests; was rpc_queue deleted?")
-
-
-def open_channel(connection: pika.BlockingConnection) -> BlockingChannel:
-    """Return a channel, a session within the connection, after creating rpc_queue if necessary."""
-    channel = connection.channel()
-    try:
-        # A durable queue survives a restart of RabbitMQ. Its requests need not: their callback
-        # queues are gone then. RabbitMQ 4.3 refuses shared queues that are not durable.
-        channel.queue_declare(queue="rpc_queue", durable=True)
-    except pika.exceptions.ChannelClosedByBroker as error:
-        # rpc_queue exists with other settings (RabbitMQ's tutorial declares a quorum queue, say),
-        # or this user may not declare queues. Consuming from the existing queue may still work.
-        print(f" [!] Cannot declare rpc_queue; continuing: {error!r}", file=sys.stderr)
-        # The refusal closed the channel. pika 1.5 raises it again at the next call: ignore it here.
-        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
-            connection.process_data_events()
-        channel = connection.channel()
-    return channel
-
-
-def make_reply(request: bytes) -> tuple[str, bytes]:
-    """Return the type ("result" or "error") and the body of the reply to a request."""
-    # While this runs, pika sends no heartbeats (signs of life). After two or three minutes RabbitMQ
-    # closes the connection and has the request run again: see "Long work" in the README.
-    try:
-        n = int(request)
-        if not 0 <= n <= MAX_N:
-            raise ValueError(f"n must be from 0 to {MAX_N}")
-        result = str(fib(n)).encode()
-    except Exception as error:  # the client gets the error, and this server carries on
-        print(f" [!] {error!r}", file=sys.stderr)
-        return "error", repr(error).encode()
-    print(f" [.] fib({n})", flush=True)
-    return "result", result
+log = logging.getLogger(__name__)  # print() would fail once the terminal closes or the disk fills
 
 
 def fib(n: int) -> int:
@@ -99,20 +33,91 @@ def fib(n: int) -> int:
     return a
 
 
+def on_request(channel, method, props, body):
+    """Reply to a request, then acknowledge it. method is its delivery, props are its properties."""
+    if not props.reply_to:
+        log.warning(" [!] Rejected a request without reply_to")
+        channel.basic_reject(delivery_tag=method.delivery_tag, requeue=False)  # drop it
+        return
+    reply_type, reply = make_reply(body)
+    channel.basic_publish(
+        exchange="",  # the default exchange: it delivers to the queue named by routing_key
+        routing_key=props.reply_to,  # if this queue is gone, RabbitMQ drops the reply
+        properties=pika.BasicProperties(
+            correlation_id=props.correlation_id,
+            type=reply_type,
+        ),
+        body=reply,
+    )
+    # Acknowledge last: if this server dies before it replies, another server gets the request.
+    channel.basic_ack(delivery_tag=method.delivery_tag)
+
+
+def serve(parameters: pika.URLParameters) -> None:
+    """Answer requests until the connection fails. Raises pika's exceptions or OSError."""
+    with pika.BlockingConnection(parameters) as connection:
+        declare_queue(connection)  # creates rpc_queue if necessary
+        channel = connection.channel()  # commands to RabbitMQ go through a channel
+        channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
+        channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
+        log.info(" [x] Awaiting RPC requests")
+        channel.start_consuming()  # calls on_request(); ends only if rpc_queue is deleted
+        raise ConnectionError("RabbitMQ stopped delivering requests; was rpc_queue deleted?")
+
+
+def declare_queue(connection: pika.BlockingConnection) -> None:
+    """Create rpc_queue, through a channel of its own, which RabbitMQ closes if it refuses."""
+    try:
+        # A durable queue survives a restart of RabbitMQ. Version 4.3 refuses to share any other.
+        connection.channel().queue_declare(queue="rpc_queue", durable=True)
+    except pika.exceptions.ChannelClosedByBroker as error:
+        log.warning(" [!] Cannot declare rpc_queue; using it as it is: %r", error)
+        with contextlib.suppress(pika.exceptions.ChannelClosedByBroker):
+            connection.process_data_events()  # pika 1.5 raises the refusal here once more
+
+
+def make_reply(request: bytes) -> tuple[str, bytes]:
+    """Return the type ("result" or "error") and the body of the reply to a request."""
+    try:
+        n = int(request)
+        if not 0 <= n <= MAX_N:
+            raise ValueError(f"n must be from 0 to {MAX_N}")
+    except ValueError as error:
+        log.warning(" [!] Bad request: %s", error)
+        return "error", str(error).encode()
+    log.info(" [.] fib(%d)", n)
+    try:
+        # Meanwhile, pika sends no heartbeats (signs of life). After two to three minutes, RabbitMQ
+        # delivers the request again, unless AMQP_URL ends with ?heartbeat=1800 (seconds).
+        return "result", str(fib(n)).encode()
+    except Exception as error:  # the client gets the error, and this server carries on
+        log.exception(" [!] fib(%d) failed", n)
+        return "error", repr(error).encode()
+
+
+def stop(signum, frame):
+    """End at once, also as process 1 of a container, and while RabbitMQ hangs: without closing."""
+    os._exit(0)
+
+
 def main() -> None:
-    """Serve forever. After any failure, even a refused login, print it and retry in a second."""
-    argparse.ArgumentParser(description="Answer RPC requests.").parse_args()  # only for --help
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the server without a traceback
+    """Serve until Ctrl-C or SIGTERM. After a failure of the connection, try again in a second."""
+    argparse.ArgumentParser(description="Compute fib(n) for client.py over RabbitMQ.").parse_args()
+    log.addHandler(logging.StreamHandler(sys.stdout))
+    log.setLevel(logging.INFO)
+    logging.raiseExceptions = False  # print no traceback for a line that cannot be written
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     try:
         parameters = pika.URLParameters(AMQP_URL)
     except Exception:  # omit pika's message, which may contain the password
-        sys.exit(" [!] Invalid AMQP_URL; use amqp://user:password@host:5672/%2F")
+        sys.exit(" [!] Invalid AMQP_URL; percent-encode it: amqp://user:pass%23word@host:5672/%2F")
     while True:
         try:
             serve(parameters)
-        except Exception as error:
-            problem = f"RabbitMQ at {parameters.host}:{parameters.port}: {error!r}"
-            print(f" [!] {problem}; reconnecting in a second", file=sys.stderr)
+        except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
+            address = f"{parameters.host}:{parameters.port}"
+            log.warning(" [!] RabbitMQ at %s: %r; reconnecting in a second", address, error)
         time.sleep(1)
 
 

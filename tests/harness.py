@@ -193,8 +193,8 @@ class Script:
         until(lambda: self.out.splitlines().count(line) >= times)
 
     def complains(self, words: str, times: int = 1) -> None:
-        """Wait until so many lines on standard error contain these words."""
-        until(lambda: sum(words in line for line in self.err.splitlines()) >= times)
+        """Wait until so many lines of its output contain these words."""
+        until(lambda: sum(words in line for line in (self.out + self.err).splitlines()) >= times)
 
     def exit_code(self) -> int:
         """Wait for it to end, and return its exit code."""

@@ -1,13 +1,17 @@
 """Both scripts as commands: what they print, word for word, their exit codes, and signals."""
 
+import os
+import shutil
 import signal
 import socket
-from unittest.mock import Mock
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
-import client
-from harness import AWAITING, MALFORMED, fails_in_one_line, until
+from client import FibonacciRpcClient
+from harness import AWAITING, MALFORMED, fails_in_one_line, take, until
 
 REQUESTING = " [x] Requesting fib(30)\n"
 
@@ -32,11 +36,11 @@ def test_the_client_takes_n_and_a_timeout(server, run):
 
 def test_an_error_reply_fails_in_one_line_on_both_sides(server, run):
     calling = run("client.py", "-1")
-    error = "ValueError('n must be from 0 to 20000')"
-    assert fails_in_one_line(calling) == f' [!] The server replied "{error}"'
+    error = "n must be from 0 to 20000"
+    assert fails_in_one_line(calling) == f" [!] The server replied '{error}'"
     assert calling.out == " [x] Requesting fib(-1)\n"
-    assert server.err == f" [!] {error}\n"
-    assert server.out == f"{AWAITING}\n"
+    assert server.out == f"{AWAITING}\n [!] Bad request: {error}\n"
+    assert server.err == ""
 
 
 @pytest.mark.parametrize("scheme", ["amqp", "amqps"])
@@ -62,7 +66,7 @@ def test_help_helps_and_nothing_starts(run_alone, script, words):
     helping = run_alone(script, "--help")
     assert helping.exit_code() == 0
     assert helping.err == ""
-    for word in [f"usage: {script}", "--help", "RPC", *words]:
+    for word in [f"usage: {script}", "--help", "over RabbitMQ", *words]:
         assert word in helping.out
 
 
@@ -83,15 +87,11 @@ def test_wrong_usage_exits_2(run_alone, words):
     assert refusing.err.startswith(f"usage: {script}")
 
 
-def test_the_defaults_are_10_seconds_and_a_word_after_one(monkeypatch):
-    assert client.FibonacciRpcClient.__init__.__defaults__ == (client.AMQP_URL, 10.0)
-    made = Mock()
-    monkeypatch.setattr("sys.argv", ["client.py"])
-    monkeypatch.setattr(signal, "signal", Mock())
-    monkeypatch.setattr(client, "FibonacciRpcClient", made)
-    client.main()
-    made.assert_called_once_with(timeout=10)
-    assert made.return_value.connection.call_later.call_args.args[0] == 1
+def test_the_default_timeout_is_10_seconds(broker, channel, idle_queue, run):
+    run("client.py")
+    assert 9_000 < int(take(channel, "rpc_queue")[1].expiration) <= 10_000
+    with FibonacciRpcClient(broker.url) as client:
+        assert client.timeout == 10
 
 
 def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):
@@ -106,25 +106,59 @@ def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):
 def test_a_malformed_url_fails_in_one_line(run_alone, url):
     for script, name in [("client.py", "URL"), ("server.py", "AMQP_URL")]:
         line = fails_in_one_line(run_alone(script, AMQP_URL=url))
-        assert line == f" [!] Invalid {name}; use amqp://user:password@host:5672/%2F"
+        example = "amqp://user:pass%23word@host:5672/%2F"
+        assert line == f" [!] Invalid {name}; percent-encode it: {example}"
 
 
-@pytest.mark.parametrize("empty", ["", " \n"])
-def test_an_empty_url_counts_as_unset_and_importing_a_script_runs_nothing(run_alone, empty):
+def test_an_empty_url_counts_as_unset_and_importing_a_script_runs_nothing(run_alone):
     printing = "import client, server; print(client.AMQP_URL, server.AMQP_URL)"
-    printed = run_alone("-c", printing, AMQP_URL=empty)
+    printed = run_alone("-c", printing, AMQP_URL="")
     assert printed.exit_code() == 0
     default = "amqp://guest:guest@localhost:5672/%2F"
     assert (printed.out, printed.err) == (f"{default} {default}\n", "")
 
 
+# Standard output that is gone
+
+LOST = {
+    "a closed terminal": "terminal, out = os.openpty(); os.close(terminal)",
+    "a full disk": "out = os.open('/dev/full', os.O_WRONLY)",
+    "a closed pipe": "end, out = os.pipe(); os.close(end)",
+}
+
+
+@pytest.mark.parametrize("lost", LOST.values(), ids=LOST.keys())
+def test_a_server_that_cannot_print_answers_all_the_same(broker, client, no_queue, run, lost):
+    server = run("-c", f"import os, server; {lost}; os.dup2(out, 1); server.main()")
+    until(lambda: (queue := broker.queue()) and queue.consumer_count)
+    assert [client.call(n) for n in (10, 20, 30)] == [55, 6765, 832040]
+    assert server.err == ""
+
+
 # Signals
+
+PROCESS_1 = ["unshare", "--pid", "--fork", "--kill-child"]
+allowed = (
+    shutil.which("unshare")
+    and not subprocess.run([*PROCESS_1, "true"], stderr=subprocess.DEVNULL).returncode
+)
+
+
+@pytest.mark.skipif(not allowed, reason="unshare is not allowed here")
+@pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_process_1_of_a_container_ends_at_a_signal(run_alone, with_signal):
+    command = [*PROCESS_1, sys.executable, "server.py"]
+    container = run_alone("-c", f"import os; os.execvp('unshare', {command})")
+    container.complains("reconnecting in a second")
+    pid = container.process.pid
+    os.kill(int(Path(f"/proc/{pid}/task/{pid}/children").read_text()), with_signal)
+    assert container.exit_code() == 0
 
 
 @pytest.mark.parametrize("with_signal", [signal.SIGTERM, signal.SIGINT])
 class TestASignalEndsWithoutAWord:
     def test_an_idle_server(self, server, with_signal):
-        assert server.stop(with_signal) == -with_signal
+        assert server.stop(with_signal) == 0
         assert (server.out, server.err) == (f"{AWAITING}\n", "")
 
     def test_a_waiting_client(self, broker, idle_queue, run, with_signal):
@@ -137,5 +171,5 @@ class TestASignalEndsWithoutAWord:
     def test_a_server_that_waits_for_a_broker(self, run_alone, with_signal):
         waiting = run_alone("server.py")
         waiting.complains("reconnecting in a second")
-        assert waiting.stop(with_signal) == -with_signal
-        assert "Traceback" not in waiting.err
+        assert waiting.stop(with_signal) == 0
+        assert waiting.err == ""
