@@ -31,11 +31,10 @@ MALFORMED = [
 ]
 # AMQP_URL is not read here: it may name a RabbitMQ that is in use.
 TEST_AMQP_URL = os.environ.get("TEST_AMQP_URL", "").strip()
-# First Debian's commands in this folder: those in /usr/sbin refuse users but root and rabbitmq.
-RABBITMQ_SERVER = shutil.which(
-    "rabbitmq-server", path=f"/usr/lib/rabbitmq/bin:{os.environ['PATH']}"
-)
-NO_BROKER = "No RabbitMQ to test with: apt-get install rabbitmq-server, or set TEST_AMQP_URL"
+# Debian's commands in /usr/sbin refuse users but root and rabbitmq; /opt is the Docker image's.
+FOLDERS = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", os.environ["PATH"]]
+RABBITMQ_SERVER = shutil.which("rabbitmq-server", path=os.pathsep.join(FOLDERS))
+NO_BROKER = "no RabbitMQ to test with: apt-get install rabbitmq-server, or set TEST_AMQP_URL"
 
 
 def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
@@ -95,10 +94,11 @@ class Node(Broker):
     def __init__(self, folder: Path) -> None:
         """Prepare a node that keeps its files in folder; start() is yet to be called."""
         assert RABBITMQ_SERVER, NO_BROKER
-        port, self.tls_port, distribution_port = random.sample(
+        self.rabbitmqctl = str(Path(RABBITMQ_SERVER).with_name("rabbitmqctl"))
+        self.port, self.tls_port, distribution_port = random.sample(
             sorted(port_for.available_good_ports()), 3
         )
-        super().__init__(f"amqp://guest:guest@127.0.0.1:{port}/%2F")
+        super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}/%2F")
         self.authority = folder / "authority.pem"
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.authority)
@@ -113,8 +113,8 @@ class Node(Broker):
             f"ssl_options.keyfile = {certificate}\n"
         )
         self.environment = {
-            "RABBITMQ_NODENAME": f"rpc-{port}@localhost",
-            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_NODENAME": f"rpc-{self.port}@localhost",
+            "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
@@ -124,7 +124,7 @@ class Node(Broker):
         self.executor = TCPExecutor(
             RABBITMQ_SERVER,
             "127.0.0.1",
-            port,
+            self.port,
             timeout=120,
             envvars=self.environment,
             stdout=subprocess.DEVNULL,
@@ -134,9 +134,9 @@ class Node(Broker):
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl, and return its output."""
-        assert RABBITMQ_SERVER
+        command = [self.rabbitmqctl, "-q", *arguments]
         return subprocess.run(
-            [Path(RABBITMQ_SERVER).with_name("rabbitmqctl"), "-q", *arguments],
+            command,
             env=os.environ | self.environment,
             stdout=subprocess.PIPE,
             text=True,
@@ -192,7 +192,7 @@ class Script:
         """Wait until it has written this line so many times to standard output."""
         until(lambda: self.out.splitlines().count(line) >= times)
 
-    def complains(self, words: str, times: int = 1) -> None:
+    def says(self, words: str, times: int = 1) -> None:
         """Wait until so many lines of its output contain these words."""
         until(lambda: sum(words in line for line in (self.out + self.err).splitlines()) >= times)
 
@@ -200,9 +200,12 @@ class Script:
         """Wait for it to end, and return its exit code."""
         return self.process.wait(60)
 
-    def stop(self, with_signal: int = signal.SIGKILL) -> int:
-        """Send it a signal, wait for it to end, and return its exit code."""
-        self.process.send_signal(with_signal)
+    def stop(self, signal_name: str = "") -> int:
+        """Kill it, or send it another signal; wait for it to end, and return its exit code."""
+        if signal_name:
+            self.process.send_signal(signal.Signals[signal_name])
+        else:
+            self.process.kill()
         return self.exit_code()
 
 
