@@ -6,7 +6,8 @@
     client.py  <-- 832040 ----  callback queue  <-- 832040 ----  server.py
                correlation_id: that of the request
 
-To learn the pattern, read RpcConnection, and stop. FibonacciRpcClient tries again after failures.
+To learn the pattern, read only RpcConnection. FibonacciRpcClient tries again after failures:
+``with FibonacciRpcClient() as client: print(client.call(30))``.
 """
 
 import argparse
@@ -68,12 +69,12 @@ class RpcConnection:
             mandatory=True,  # if rpc_queue does not exist, send the request back, to on_return()
         )
         while self.reply is None and time.monotonic() < deadline:
-            if self.returned:
-                raise ConnectionError("rpc_queue does not exist; start server.py")
-            if not self.channel.consumer_tags:  # nobody calls on_reply() any more
-                raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
             # Here pika waits, calls on_reply() or on_return(), and sends heartbeats to RabbitMQ.
             self.connection.process_data_events(time_limit=seconds_until(deadline))
+            if self.returned:
+                raise ConnectionError("rpc_queue does not exist; start server.py")
+            if not self.channel.consumer_tags:  # pika does not call on_reply() any more
+                raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
         return self.reply
 
     def on_reply(self, channel, method, props, body):
@@ -107,7 +108,7 @@ class FibonacciRpcClient:
         try:
             self.parameters = pika.URLParameters(url)
         except Exception:  # omit pika's message, which may contain the password
-            problem = "Invalid URL; percent-encode it: amqp://user:pass%23word@host:5672/%2F"
+            problem = "Invalid URL; use amqp://user:p%23ss@host:5672/%2F, percent-encoded"
             raise ValueError(problem) from None
         self.parameters.blocked_connection_timeout = timeout  # while RabbitMQ lacks memory or disk
         self.connection: pika.BlockingConnection | None = None

@@ -61,14 +61,14 @@ def serve(parameters: pika.URLParameters) -> None:
         channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         log.info(" [x] Awaiting RPC requests")
-        channel.start_consuming()  # calls on_request(); ends only if rpc_queue is deleted
+        channel.start_consuming()  # calls on_request() for each request
         raise ConnectionError("RabbitMQ stopped delivering requests; was rpc_queue deleted?")
 
 
 def declare_queue(connection: pika.BlockingConnection) -> None:
     """Create rpc_queue, through a channel of its own, which RabbitMQ closes if it refuses."""
     try:
-        # A durable queue survives a restart of RabbitMQ. Version 4.3 refuses to share any other.
+        # A durable queue survives a restart of RabbitMQ. Version 4.3 refuses other shared queues.
         connection.channel().queue_declare(queue="rpc_queue", durable=True)
     except pika.exceptions.ChannelClosedByBroker as error:
         log.warning(" [!] Cannot declare rpc_queue; using it as it is: %r", error)
@@ -87,8 +87,8 @@ def make_reply(request: bytes) -> tuple[str, bytes]:
         return "error", str(error).encode()
     log.info(" [.] fib(%d)", n)
     try:
-        # Meanwhile, pika sends no heartbeats (signs of life). After two to three minutes, RabbitMQ
-        # delivers the request again, unless AMQP_URL ends with ?heartbeat=1800 (seconds).
+        # pika sends no heartbeats meanwhile. If this takes more than two minutes, RabbitMQ delivers
+        # the request again: to allow half an hour, end AMQP_URL with ?heartbeat=1800 (seconds).
         return "result", str(fib(n)).encode()
     except Exception as error:  # the client gets the error, and this server carries on
         log.exception(" [!] fib(%d) failed", n)
@@ -111,7 +111,7 @@ def main() -> None:
     try:
         parameters = pika.URLParameters(AMQP_URL)
     except Exception:  # omit pika's message, which may contain the password
-        sys.exit(" [!] Invalid AMQP_URL; percent-encode it: amqp://user:pass%23word@host:5672/%2F")
+        sys.exit(" [!] Invalid AMQP_URL; use amqp://user:p%23ss@host:5672/%2F, percent-encoded")
     while True:
         try:
             serve(parameters)

@@ -29,6 +29,11 @@ def pytest_configure(config: pytest.Config) -> None:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_report_header() -> str:
+    found = TEST_AMQP_URL or RABBITMQ_SERVER
+    return "" if found else f"{NO_BROKER}; until then, the tests that need one are skipped"
+
+
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running RabbitMQ."""

@@ -106,8 +106,8 @@ def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):
 def test_a_malformed_url_fails_in_one_line(run_alone, url):
     for script, name in [("client.py", "URL"), ("server.py", "AMQP_URL")]:
         line = fails_in_one_line(run_alone(script, AMQP_URL=url))
-        example = "amqp://user:pass%23word@host:5672/%2F"
-        assert line == f" [!] Invalid {name}; percent-encode it: {example}"
+        example = "amqp://user:p%23ss@host:5672/%2F, percent-encoded"
+        assert line == f" [!] Invalid {name}; use {example}"
 
 
 def test_an_empty_url_counts_as_unset_and_importing_a_script_runs_nothing(run_alone):
