@@ -20,7 +20,7 @@ import time
 import uuid
 
 import pika
-from pika.adapters.utils.connection_workflow import AMQPConnectorException  # on a timeout
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # not an AMQPError
 
 # The default names the user guest, the password guest and the virtual host "/", written %2F.
 AMQP_URL = os.environ.get("AMQP_URL") or "amqp://guest:guest@localhost:5672/%2F"
@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)  # its warnings go to standard error, unless y
 
 
 class RpcConnection:
-    """Sends requests over a connection, and receives the replies from a callback queue."""
+    """Sends requests, as in RpcConnection(pika.BlockingConnection()).request(b"30", timeout=10)."""
 
     def __init__(self, connection: pika.BlockingConnection) -> None:
         """Create the callback queue, and consume from it."""
@@ -73,7 +73,7 @@ class RpcConnection:
             self.connection.process_data_events(time_limit=seconds_until(deadline))
             if self.returned:
                 raise ConnectionError("rpc_queue does not exist; start server.py")
-            if not self.channel.consumer_tags:  # pika does not call on_reply() any more
+            if not self.channel.consumer_tags:  # empty once RabbitMQ has cancelled on_reply()
                 raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
         return self.reply
 
@@ -98,7 +98,7 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
         """Connect to RabbitMQ.
 
-        timeout limits connecting (to each IP address of the host) and each call(), in seconds. Both
+        timeout, in seconds, limits each call(), and connecting to each IP address of the host. Both
         can take two minutes more if RabbitMQ hangs while a connection opens or closes. Raises
         ValueError if an argument is invalid, and ConnectionError if connecting fails.
         """
@@ -110,7 +110,7 @@ class FibonacciRpcClient:
         except Exception:  # omit pika's message, which may contain the password
             problem = "Invalid URL; use amqp://user:p%23ss@host:5672/%2F, percent-encoded"
             raise ValueError(problem) from None
-        self.parameters.blocked_connection_timeout = timeout  # while RabbitMQ lacks memory or disk
+        self.parameters.blocked_connection_timeout = timeout  # if RabbitMQ lacks memory or disk
         self.connection: pika.BlockingConnection | None = None
         self.connect(timeout)
 

@@ -16,7 +16,7 @@ import sys
 import time
 
 import pika
-from pika.adapters.utils.connection_workflow import AMQPConnectorException  # on a timeout
+from pika.adapters.utils.connection_workflow import AMQPConnectorException  # not an AMQPError
 
 # The default names the user guest, the password guest and the virtual host "/", written %2F.
 AMQP_URL = os.environ.get("AMQP_URL") or "amqp://guest:guest@localhost:5672/%2F"
@@ -45,7 +45,7 @@ def on_request(channel, method, props, body):
         routing_key=props.reply_to,  # if this queue is gone, RabbitMQ drops the reply
         properties=pika.BasicProperties(
             correlation_id=props.correlation_id,
-            type=reply_type,
+            type=reply_type,  # "result" or "error", for the client
         ),
         body=reply,
     )
@@ -66,7 +66,7 @@ def serve(parameters: pika.URLParameters) -> None:
 
 
 def declare_queue(connection: pika.BlockingConnection) -> None:
-    """Create rpc_queue, through a channel of its own, which RabbitMQ closes if it refuses."""
+    """Create rpc_queue. Where its settings differ, RabbitMQ refuses and closes the channel."""
     try:
         # A durable queue survives a restart of RabbitMQ. Version 4.3 refuses other shared queues.
         connection.channel().queue_declare(queue="rpc_queue", durable=True)
@@ -77,7 +77,7 @@ def declare_queue(connection: pika.BlockingConnection) -> None:
 
 
 def make_reply(request: bytes) -> tuple[str, bytes]:
-    """Return the type ("result" or "error") and the body of the reply to a request."""
+    """Return the type and the body of the reply to a request."""
     try:
         n = int(request)
         if not 0 <= n <= MAX_N:
@@ -87,8 +87,8 @@ def make_reply(request: bytes) -> tuple[str, bytes]:
         return "error", str(error).encode()
     log.info(" [.] fib(%d)", n)
     try:
-        # pika sends no heartbeats meanwhile. If this takes more than two minutes, RabbitMQ delivers
-        # the request again: to allow half an hour, end AMQP_URL with ?heartbeat=1800 (seconds).
+        # pika sends no heartbeats (signs of life) meanwhile. After two to three minutes, RabbitMQ
+        # disconnects and redelivers the request, unless AMQP_URL ends with ?heartbeat=1800 (s).
         return "result", str(fib(n)).encode()
     except Exception as error:  # the client gets the error, and this server carries on
         log.exception(" [!] fib(%d) failed", n)
@@ -96,8 +96,8 @@ def make_reply(request: bytes) -> tuple[str, bytes]:
 
 
 def stop(signum, frame):
-    """End at once, also as process 1 of a container, and while RabbitMQ hangs: without closing."""
-    os._exit(0)
+    """End at once, also as process 1 of a container. Another server gets the request in hand."""
+    os._exit(0)  # sys.exit() would close the connection first: for minutes, if RabbitMQ hangs
 
 
 def main() -> None:

@@ -7,8 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ MALFORMED = [
     "amqp://user:secret@localhost:99999",
     "amqp://user:secret@localhost?heartbeat=secret",
     "amqp://user:secret@localhost?ssl_options={",
-    "amqp://user:secret@localhost:5672 amqp://user:secret@localhost:5672",
     "secret",
 ]
 # AMQP_URL is not read here: it may name a RabbitMQ that is in use.
@@ -142,25 +140,6 @@ class Node(Broker):
             text=True,
             check=True,
         ).stdout
-
-    @contextmanager
-    def alarm(self) -> Iterator[None]:
-        """Have the node run short of memory for a block of code."""
-        self.ctl("set_vm_memory_high_watermark", "0.00001")
-        try:
-            yield
-        finally:
-            self.ctl("set_vm_memory_high_watermark", "0.6")
-
-    @contextmanager
-    def frozen(self) -> Iterator[None]:
-        """Keep all processes of the node from running, without ending them, for a block of code."""
-        assert self.executor.process
-        os.killpg(self.executor.process.pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.killpg(self.executor.process.pid, signal.SIGCONT)
 
 
 class Script:

@@ -5,7 +5,6 @@ import random
 import re
 import signal
 import socket
-import socketserver
 import time
 from datetime import datetime
 from unittest.mock import Mock
@@ -99,7 +98,8 @@ def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
     node, client, server, run, in_thread
 ):
     assert client.call(10) == 55
-    with node.alarm():
+    node.ctl("set_vm_memory_high_watermark", "0.00001")
+    try:
         impatient = FibonacciRpcClient(node.url, timeout=1)
         started = time.monotonic()
         assert TestNoServerAnswers.REASON in timed_out(impatient)
@@ -109,21 +109,12 @@ def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
         line = fails_in_one_line(run("client.py", "--timeout", "1"))
         assert line == f" [!] No reply within 1 s: {TestNoServerAnswers.REASON}"
         answer = in_thread(client.call, 20)
+    finally:
+        node.ctl("set_vm_memory_high_watermark", "0.6")
     assert answer.result(60) == 6765
     assert server.out.count(AWAITING) == 1
 
 
-# A server that prints "busy" and then computes for longer than any test lasts.
-BUSY_SERVER = """
-import server, time
-
-def fib(n):
-    print("busy", flush=True)
-    time.sleep(600)
-
-server.fib = fib
-server.main()
-"""
 STOPS = {"SIGTERM": 0, "SIGINT": 0, "SIGKILL": -9}
 
 
@@ -131,7 +122,8 @@ STOPS = {"SIGTERM": 0, "SIGINT": 0, "SIGKILL": -9}
 def test_a_signal_ends_a_busy_server_at_once_and_its_request_goes_to_another(
     client, no_queue, start_server, in_thread, name
 ):
-    busy = start_server("-c", BUSY_SERVER)
+    work = "lambda n: print('busy', flush=True) or time.sleep(600)"
+    busy = start_server("-c", f"import server, time; server.fib = {work}; server.main()")
     answer = in_thread(client.call, 30)
     busy.prints("busy")
     start_server()
@@ -167,20 +159,15 @@ def test_the_constructor_raises_connection_error(broker):
 
 
 def test_without_a_broker_a_server_names_host_and_port_and_goes_on_trying(run_alone):
-    server = run_alone("server.py")
-    server.says("reconnecting in a second", times=2)
-    for line in server.out.splitlines():
-        assert line.startswith(" [!] RabbitMQ at 127.0.0.1:1: AMQPConnectionError: ")
-        assert "ConnectionRefusedError" in line
-        assert "secret" not in line
-    assert server.err == ""
-    assert server.process.poll() is None
-
-
-def test_a_server_pauses_for_a_second_after_each_failure(run_alone):
     printing = "time.sleep = lambda seconds: print('pause', seconds, flush=True)"
     server = run_alone("-c", f"import server, time; {printing}; server.main()")
     server.prints("pause 1", times=3)
+    line, pause, *_ = server.out.splitlines()
+    assert line.startswith(" [!] RabbitMQ at 127.0.0.1:1: AMQPConnectionError: ")
+    assert "ConnectionRefusedError" in line
+    assert pause == "pause 1"
+    assert "secret" not in server.out + server.err
+    assert server.process.poll() is None
 
 
 def test_a_crash_of_rabbitmq_costs_no_server_no_idle_client_and_no_call_that_waits(
@@ -200,54 +187,33 @@ def test_a_crash_of_rabbitmq_costs_no_server_no_idle_client_and_no_call_that_wai
     assert server.process.poll() is None
 
 
-def test_heartbeats_keep_a_waiting_client_and_an_idle_one_connects_again(
-    node, idle_queue, start_server, in_thread
+def test_heartbeats_keep_a_waiting_client_and_an_idle_one_reconnects_without_a_pause(
+    node, idle_queue, start_server, in_thread, caplog, monkeypatch
 ):
+    caplog.set_level("WARNING")
     url = f"{node.url}?heartbeat=1"
     with FibonacciRpcClient(url, 60) as waiting, FibonacciRpcClient(url, 60) as idle:
-        before = waiting.rpc, idle.rpc
+        before = waiting.rpc
         answer = in_thread(waiting.call, 30)
         until(lambda: idle.rpc.callback_queue not in node.ctl("list_queues", "name"))
         start_server()
         assert answer.result(60) == 832040
+        assert waiting.rpc is before
+        monkeypatch.setattr("client.time.sleep", (pauses := list[float]()).append)
         assert idle.call(30) == 832040
-        assert waiting.rpc is before[0]
-        assert idle.rpc is not before[1]
-
-
-def test_an_idle_client_that_lost_its_connection_calls_again_without_a_pause(
-    node, idle_queue, client, start_server, caplog, monkeypatch
-):
-    caplog.set_level("WARNING")
-    node.ctl("close_all_connections", "lost")
-    start_server()
-    monkeypatch.setattr("client.time.sleep", (pauses := list[float]()).append)
-    assert client.call(30) == 832040
     assert pauses == [0]
-    (warning,) = [r.getMessage() for r in caplog.records if r.name == "client"]
-    assert "CONNECTION_FORCED" in warning
+    (warning,) = [record for record in caplog.records if record.name == "client"]
+    assert len(warning.getMessage()) > len("No reply yet: ")
     assert "called on closed connection" not in caplog.text  # an error of pika's
 
 
 # "IncompatibleProtocolError"
 
 
-def test_a_port_that_accepts_and_closes_may_be_a_rabbitmq_that_starts(run, in_thread):
-    closing = socketserver.BaseRequestHandler  # does nothing, and so closes what it accepts
-    with socketserver.TCPServer(("127.0.0.1", 0), closing) as starting:
-        in_thread(starting.serve_forever, poll_interval=0.01)
-        url = f"amqp://127.0.0.1:{starting.server_address[1]}"
-        try:
-            line = fails_in_one_line(run("client.py", AMQP_URL=url))
-            run("server.py", AMQP_URL=url).says("reconnecting in a second", times=2)
-        finally:
-            starting.shutdown()
-    assert "IncompatibleProtocolError" in line
-
-
-def test_a_port_for_tls_gives_the_same_name(node, run):
+def test_another_protocols_port_fails_in_one_line_and_a_server_goes_on_trying(node, run):
     url = node.url.replace(f":{node.port}", f":{node.tls_port}")
     assert "IncompatibleProtocolError" in fails_in_one_line(run("client.py", AMQP_URL=url))
+    run("server.py", AMQP_URL=url).says("IncompatibleProtocolError", times=2)
 
 
 # "ACCESS_REFUSED", "NOT_ALLOWED"
@@ -268,14 +234,6 @@ def test_a_refused_login_or_virtual_host_fails_in_one_line(broker, run, code, na
     server.says(f"({code})", times=2)
     assert server.process.poll() is None
     assert "secret" not in server.out + server.err
-
-
-def test_a_rotated_password_is_refused_at_most_once_a_second_in_the_end(client, pauses):
-    client.parameters.credentials.password = "secret"
-    client.close()
-    with pytest.raises(EnoughError):
-        client.call(30)
-    assert pauses == DOUBLING
 
 
 def test_a_refused_callback_queue_leaves_no_connection_open(node, user, run):
@@ -427,12 +385,16 @@ def test_while_rabbitmq_hangs_no_call_waits_beyond_its_timeout(node, client, idl
     waiting = run("client.py", "--timeout", "5")
     until(lambda: node.queue().message_count)
     client.timeout = 1
-    with node.frozen():
+    assert node.executor.process
+    os.killpg(node.executor.process.pid, signal.SIGSTOP)
+    try:
         started = time.monotonic()
         assert TestNoServerAnswers.REASON in timed_out(client)
         assert "StackTimeout" in fails_in_one_line(run("client.py", "--timeout", "1"))
         assert TestNoServerAnswers.REASON in fails_in_one_line(waiting)
         assert time.monotonic() - started < 60  # heartbeats would end it after 65 seconds
+    finally:
+        os.killpg(node.executor.process.pid, signal.SIGCONT)
 
 
 def test_a_call_that_meets_silence_keeps_its_timeout(node, client):
@@ -444,25 +406,14 @@ def test_a_call_that_meets_silence_keeps_its_timeout(node, client):
     assert client.parameters.stack_timeout < 1  # what was left, not the whole timeout
 
 
-# Works for longer than a RabbitMQ whose heartbeat is a second waits for a sign of life.
-SLOW_SERVER = """
-import server, time
-
-def fib(n):
-    time.sleep(4)
-    return n
-
-server.fib = fib
-server.main()
-"""
-
-
 def test_long_work_is_done_once_with_a_heartbeat_at_the_end_of_the_servers_url(
     node, client, no_queue, start_server
 ):
+    work = "lambda n: time.sleep(4) or n"  # outlasts a heartbeat of a second
+    program = f"import server, time; server.fib = {work}; server.main()"
     node.ctl("eval", "application:set_env(rabbit, heartbeat, 1).")
     try:
-        server = start_server("-c", SLOW_SERVER, AMQP_URL=f"{node.url}?heartbeat=1800")
+        server = start_server("-c", program, AMQP_URL=f"{node.url}?heartbeat=1800")
     finally:
         node.ctl("eval", "application:set_env(rabbit, heartbeat, 60).")
     assert client.call(30) == 30
@@ -511,9 +462,3 @@ def test_a_bug_in_on_request_ends_the_server_with_its_line(idle_queue, start_ser
     assert "in on_request\n" in server.err
     assert "TypeError" in server.err
     assert "reconnecting" not in server.out
-
-
-def test_a_bug_of_whoever_copies_the_client_leaves_call_at_once(client, monkeypatch):
-    monkeypatch.delattr(client.rpc, "callback_queue")
-    with pytest.raises(AttributeError, match="callback_queue"):
-        client.call(30)
