@@ -77,11 +77,6 @@ def test_the_default_timeout_is_10_seconds(broker, channel, idle_queue, run):
         assert client.timeout == 10
 
 
-def test_a_timeout_of_a_nanosecond_fails_in_one_line(run):
-    line = fails_in_one_line(run("client.py", "--timeout", "1e-9"))
-    assert line.startswith(" [!] No connection to ")
-
-
 # AMQP_URL
 
 
