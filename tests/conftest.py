@@ -37,14 +37,14 @@ def pytest_report_header() -> str:
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running RabbitMQ."""
-    if not TEST_AMQP_URL and not RABBITMQ_SERVER:
-        pytest.skip(NO_BROKER)
     if TEST_AMQP_URL:
         broker = Broker(TEST_AMQP_URL)
         if (queue := broker.queue()) and queue.consumer_count:
             pytest.exit("A server runs at TEST_AMQP_URL: stop it first", returncode=1)
         yield broker
         return
+    if not RABBITMQ_SERVER:
+        pytest.skip(NO_BROKER)
     node = Node(tmp_path_factory.mktemp("rabbitmq"))
     node.start()
     yield node

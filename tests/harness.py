@@ -75,11 +75,11 @@ class Broker:
         with self.connect() as connection:
             connection.channel().queue_delete(name)
 
-    def queue(self, name: str = "rpc_queue") -> Any:
-        """Return message_count and consumer_count of a queue, or None if it does not exist."""
+    def queue(self) -> Any:
+        """Return message_count and consumer_count of rpc_queue, or None if it does not exist."""
         with self.connect() as connection:
             try:
-                return connection.channel().queue_declare(name, passive=True).method
+                return connection.channel().queue_declare("rpc_queue", passive=True).method
             except pika.exceptions.ChannelClosedByBroker as error:
                 if error.reply_code != 404:
                     raise
@@ -132,9 +132,8 @@ class Node(Broker):
 
     def ctl(self, *arguments: str) -> str:
         """Run rabbitmqctl, and return its output."""
-        command = [self.rabbitmqctl, "-q", *arguments]
         return subprocess.run(
-            command,
+            [self.rabbitmqctl, "-q", *arguments],
             env=os.environ | self.environment,
             stdout=subprocess.PIPE,
             text=True,

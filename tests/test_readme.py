@@ -8,9 +8,9 @@ from harness import ROOT, fails_in_one_line
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def blocks(language, text=README):
-    """Return the fenced blocks of a language in a text."""
-    found = re.findall(r"^```(\w*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+def blocks(language):
+    """Return README's fenced blocks of a language."""
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
     return [block for its_language, block in found if its_language == language]
 
 
@@ -22,13 +22,14 @@ OUTPUTS = blocks("")
 
 
 def test_with_and_without_a_server(idle_queue, run):
-    without = run("client.py", "--timeout", "2")
+    serving, calling, _ = re.findall(r"^\.venv/bin/python (\S+)", README, re.MULTILINE)
+    without = run(calling, "--timeout", "2")
     assert fails_in_one_line(without)
     assert without.out + without.err == OUTPUTS[1].replace("10 s", "2 s")
-    run("server.py")
-    calling = run("client.py", "--timeout", "60")
-    assert calling.exit_code() == 0
-    assert calling.out == OUTPUTS[0]
+    run(serving)
+    with_server = run(calling, "--timeout", "60")
+    assert with_server.exit_code() == 0
+    assert with_server.out == OUTPUTS[0]
 
 
 # "Use it"
