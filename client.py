@@ -6,8 +6,8 @@
     client.py  <-- 832040 ----  callback queue  <-- 832040 ----  server.py
                correlation_id: that of the request
 
-To learn the pattern, read only RpcConnection. FibonacciRpcClient tries again after failures:
-``with FibonacciRpcClient() as client: print(client.call(30))``.
+To learn the pattern, read only RpcConnection. To use it, import FibonacciRpcClient, whose call()
+tries again after failures: ``with FibonacciRpcClient() as client: print(client.call(30))``.
 """
 
 import argparse
@@ -22,10 +22,13 @@ import uuid
 import pika
 from pika.adapters.utils.connection_workflow import AMQPConnectorException  # not an AMQPError
 
-# The default names the user guest, the password guest and the virtual host "/", written %2F.
-AMQP_URL = os.environ.get("AMQP_URL") or "amqp://guest:guest@localhost:5672/%2F"
+AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost")  # user:password@host
 
 log = logging.getLogger(__name__)  # its warnings go to standard error, unless you configure logging
+
+
+class RpcError(Exception):
+    """The server replied with an error."""
 
 
 class RpcConnection:
@@ -34,29 +37,28 @@ class RpcConnection:
     def __init__(self, connection: pika.BlockingConnection) -> None:
         """Create the callback queue, and consume from it."""
         self.correlation_id = ""  # of the current request
-        self.reply: tuple[str | None, bytes] | None = None  # type and body of the reply to it
-        self.returned = False  # whether RabbitMQ has sent it back: see mandatory=True below
+        self.reply: bytes | Exception | None = None  # what request() returns or raises
         self.connection = connection
         self.channel = connection.channel()  # commands to RabbitMQ go through a channel
-        # RabbitMQ chooses a name. Only this connection may consume; the queue ends with it.
+        # "": RabbitMQ picks a name. exclusive: only for this connection, and deleted with it.
         result = self.channel.queue_declare(queue="", exclusive=True)
         self.callback_queue = result.method.queue
         self.channel.basic_consume(
             queue=self.callback_queue,
             on_message_callback=self.on_reply,
-            auto_ack=True,  # acknowledge on arrival: nobody else could use the reply
+            auto_ack=True,  # nobody else could use the reply, so it needs no acknowledgement
         )
         self.channel.add_on_return_callback(self.on_return)
 
-    def request(self, body: bytes, timeout: float) -> tuple[str | None, bytes] | None:
-        """Publish a request, and return the type and body of its reply.
+    def request(self, body: bytes, timeout: float) -> bytes:
+        """Publish a request, and return the body of its reply.
 
-        Returns None after timeout seconds. Raises ConnectionError or AMQPError if none can come.
+        Raises RpcError if the reply is an error, TimeoutError if none arrives within timeout
+        seconds, and ConnectionError or AMQPError if none can come.
         """
         deadline = time.monotonic() + timeout
         self.correlation_id = str(uuid.uuid4())
         self.reply = None
-        self.returned = False
         self.channel.basic_publish(
             exchange="",  # the default exchange: it delivers to the queue named by routing_key
             routing_key="rpc_queue",
@@ -68,94 +70,94 @@ class RpcConnection:
             body=body,
             mandatory=True,  # if rpc_queue does not exist, send the request back, to on_return()
         )
-        while self.reply is None and time.monotonic() < deadline:
-            # Here pika waits, calls on_reply() or on_return(), and sends heartbeats to RabbitMQ.
-            self.connection.process_data_events(time_limit=seconds_until(deadline))
-            if self.returned:
-                raise ConnectionError("rpc_queue does not exist; start server.py")
-            if not self.channel.consumer_tags:  # empty once RabbitMQ has cancelled on_reply()
-                raise ConnectionError("RabbitMQ closed the channel or deleted the callback queue")
+        while self.reply is None:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError("No reply in time: is server.py up?")
+            if not self.is_usable():
+                raise ConnectionError("Channel closed or callback queue gone; see RabbitMQ's log")
+            # Here pika waits for an event, calls on_reply() or on_return(), and sends heartbeats.
+            self.connection.process_data_events(time_limit=remaining)
+        if isinstance(self.reply, Exception):
+            raise self.reply
         return self.reply
 
     def on_reply(self, channel, method, props, body):
-        """Keep the first reply to the current request. Ignore late replies to earlier ones."""
-        if props.correlation_id == self.correlation_id and self.reply is None:
-            self.reply = (props.type, body)
+        """Keep the reply to the current request. Ignore late replies to earlier ones."""
+        if props.correlation_id == self.correlation_id:
+            if props.type == "error":
+                self.reply = RpcError(f"The server replied {body.decode(errors='replace')}")
+            else:
+                self.reply = body
 
     def on_return(self, channel, method, props, body):
-        """Note that RabbitMQ has sent the current request back."""
+        """Fail the current request: RabbitMQ has sent it back."""
         if props.correlation_id == self.correlation_id:
-            self.returned = True
+            self.reply = ConnectionError("rpc_queue does not exist; start server.py")
 
-
-class RpcError(Exception):
-    """The server replied with an error, or its reply was not a number."""
+    def is_usable(self) -> bool:
+        """Return whether the connection is open, and RabbitMQ delivers replies to on_reply()."""
+        return self.connection.is_open and bool(self.channel.consumer_tags)  # empty once cancelled
 
 
 class FibonacciRpcClient:
-    """Gets Fibonacci numbers from a server. Use each client in one thread at a time."""
+    """Gets Fibonacci numbers from a server. Use each client in one thread of one process."""
 
-    def __init__(self, url: str = AMQP_URL, timeout: float = 10.0) -> None:
-        """Connect to RabbitMQ.
+    def __init__(self, url: str = AMQP_URL, timeout: float = 5.0) -> None:
+        """Connect to RabbitMQ. Raises ValueError for an invalid argument, or ConnectionError.
 
-        timeout, in seconds, limits each call(), and connecting to each IP address of the host. Both
-        can take two minutes more if RabbitMQ hangs while a connection opens or closes. Raises
-        ValueError if an argument is invalid, and ConnectionError if connecting fails.
+        timeout, in seconds, limits each call(), and connecting to each IP address of the host. Add
+        two minutes if RabbitMQ hangs while a channel opens or a connection closes.
         """
-        if not 0 < timeout < 1_000_000:  # RabbitMQ limits the expiration of requests
+        if not 0 < timeout < 1_000_000:  # within RabbitMQ's limit on expiration
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
         self.timeout = timeout
         try:
             self.parameters = pika.URLParameters(url)
-        except Exception:  # omit pika's message, which may contain the password
-            problem = "Invalid URL; use amqp://user:p%23ss@host:5672/%2F, percent-encoded"
-            raise ValueError(problem) from None
+        except Exception as error:  # omit the message, which may contain the password
+            example = "amqp://user:p%23ss@host:5672/vhost?heartbeat=60"
+            raise ValueError(f"Invalid URL ({type(error).__name__}); use {example}") from None
         self.parameters.blocked_connection_timeout = timeout  # if RabbitMQ lacks memory or disk
         self.connection: pika.BlockingConnection | None = None
         self.connect(timeout)
 
     def connect(self, timeout: float) -> None:
-        """Connect, with a callback queue, unless connected. Raises ConnectionError on a failure."""
-        if self.connection and self.connection.is_open:
-            return
-        self.parameters.stack_timeout = timeout  # for each address of the host
+        """Open a connection, with a callback queue. Raises ConnectionError on a failure."""
+        self.parameters.stack_timeout = timeout  # to connect to each IP address of the host
         try:
             self.connection = pika.BlockingConnection(self.parameters)
             self.rpc = RpcConnection(self.connection)
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
             self.close()
             address = f"{self.parameters.host}:{self.parameters.port}"
-            raise ConnectionError(f"No connection to RabbitMQ at {address}: {error!r}") from error
+            raise ConnectionError(f"RabbitMQ at {address}: {error!r}") from error
 
     def call(self, n: int) -> int:
         """Return fib(n), computed by a server.
 
-        Connects and sends the request again after a failure, so fib may run several times. Raises
-        RpcError if the reply is an error, and TimeoutError if none arrives in time.
+        Reconnects and sends the request again after a failure, so fib may run several times. Raises
+        RpcError if the reply is an error, ValueError if the reply is not a number, and TimeoutError
+        if no reply arrives in time.
         """
         deadline = time.monotonic() + self.timeout
-        pause = 0.0
+        pause = 0.0  # the first retry is at once: an idle connection may have broken unnoticed
         while True:
-            reason = "is server.py up?"
             try:
-                self.connect(seconds_until(deadline))
-                reply = self.rpc.request(str(n).encode(), seconds_until(deadline))
-                if reply:
-                    return parse_reply(*reply)
-            except (pika.exceptions.AMQPError, ConnectionError) as error:
-                reason = str(error) or repr(error)
-                log.warning("No reply yet: %s", reason)
-                if not self.rpc.returned:  # after a return, the connection is still good
+                if not self.rpc.is_usable():
                     self.close()
+                    self.connect(seconds_until(deadline))
+                return int(self.rpc.request(str(n).encode(), seconds_until(deadline)))
+            except (pika.exceptions.AMQPError, ConnectionError) as error:
+                log.warning("No reply yet: %s", error)
                 time.sleep(min(pause, seconds_until(deadline)))
-                pause = min(1.0, max(0.1, 2 * pause))
-            if time.monotonic() >= deadline:
-                raise TimeoutError(f"No reply within {self.timeout:g} s: {reason}")
+                pause = 1.0
+                if time.monotonic() >= deadline:
+                    raise TimeoutError(f"No reply in time: {error}") from error
 
     def close(self) -> None:
-        """Close the connection: takes minutes if RabbitMQ hangs, so main() skips it on errors."""
+        """Close the connection, if it is open. Takes minutes if RabbitMQ hangs."""
         if self.connection and self.connection.is_open:
-            with contextlib.suppress(pika.exceptions.AMQPError):  # it may break meanwhile
+            with contextlib.suppress(pika.exceptions.AMQPError):  # it may break while closing
                 self.connection.close()
 
     def __enter__(self) -> "FibonacciRpcClient":
@@ -163,14 +165,6 @@ class FibonacciRpcClient:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def parse_reply(reply_type: str | None, body: bytes) -> int:
-    """Return the number in a reply. Raises RpcError if it is an error or not a number."""
-    if reply_type != "error":
-        with contextlib.suppress(ValueError):
-            return int(body)
-    raise RpcError(f"The server replied {body[:200].decode(errors='replace')!r}")
 
 
 def seconds_until(deadline: float) -> float:
@@ -182,16 +176,14 @@ def main() -> None:
     """Print fib(n) for the n given on the command line."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # let Ctrl-C end the client without a traceback
     parser = argparse.ArgumentParser(description="Get fib(n) from server.py over RabbitMQ.")
-    parser.add_argument("n", type=int, nargs="?", default=30, help="default: 30")
-    parser.add_argument("--timeout", type=float, default=10, metavar="SECONDS", help="default: 10")
+    parser.add_argument("n", type=int, nargs="?", default=30, help="which number (default: 30)")
+    parser.add_argument("--timeout", type=float, default=5, help="in seconds (default: 5)")
     args = parser.parse_args()
     try:
         print(f" [x] Requesting fib({args.n})", flush=True)
         client = FibonacciRpcClient(timeout=args.timeout)
-        # pika calls this after a second, if call() still waits then.
-        client.rpc.connection.call_later(1, lambda: log.warning("No reply yet: is server.py up?"))
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()
+        client.close()  # skipped after an error: if RabbitMQ hangs, it takes minutes
     except (RpcError, ValueError, OSError) as error:  # TimeoutError, ConnectionError are OSErrors
         sys.exit(f" [!] {error}")
 

@@ -20,13 +20,14 @@ ROOT = Path(__file__).parent.parent
 AWAITING = " [x] Awaiting RPC requests"
 # Nobody listens at NOBODY. "secret" is no part of any message.
 NOBODY = "amqp://guest:secret@127.0.0.1:1/%2F"
-MALFORMED = [
-    "amqp://user:secret#@localhost",
-    "amqp://user:secret@localhost:99999",
-    "amqp://user:secret@localhost?heartbeat=secret",
-    "amqp://user:secret@localhost?ssl_options={",
-    "secret",
-]
+MALFORMED = {
+    "amqp://user:secret#@localhost": "ValueError",
+    "amqp://user:secret@localhost:99999": "ValueError",
+    "amqp://user:secret@localhost?connection_timeout=30": "ValueError",
+    "amqp://user:secret@localhost?ssl_options={": "SyntaxError",
+    "amqps://user:secret@localhost?ssl_options={'ca_certs':'/secret/ca.pem'}": "FileNotFoundError",
+    "secret": "IndexError",
+}
 # AMQP_URL is not read here: it may name a RabbitMQ that is in use.
 TEST_AMQP_URL = os.environ.get("TEST_AMQP_URL", "").strip()
 # Debian's commands in /usr/sbin refuse users but root and rabbitmq; /opt is the Docker image's.

@@ -1,15 +1,17 @@
 """What needs no broker: the functions of both scripts, and the client's checks of its arguments."""
 
+import json
 import time
 from unittest.mock import Mock, call
 
+import pika
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from client import FibonacciRpcClient, RpcError, parse_reply, seconds_until
+from client import FibonacciRpcClient, RpcConnection, RpcError, seconds_until
 from harness import MALFORMED
-from server import MAX_N, fib, make_reply
+from server import MAX_N, fib, on_request
 
 # fib
 
@@ -28,7 +30,24 @@ def test_fib_of_the_largest_n_has_as_many_digits_as_its_comment_says():
     assert fib(MAX_N) == fib(MAX_N - 1) + fib(MAX_N - 2)
 
 
-# make_reply
+# on_request
+
+
+def reply_to(body):
+    """Return the type and the body of the reply that on_request publishes, then acknowledges."""
+    props = pika.BasicProperties(reply_to="callback", correlation_id="the-request's-own")
+    on_request(channel := Mock(), Mock(delivery_tag=7), props, body)
+    publish, ack = channel.mock_calls
+    assert publish == call.basic_publish(
+        exchange="",
+        routing_key="callback",
+        properties=pika.BasicProperties(
+            correlation_id="the-request's-own", type=publish.kwargs["properties"].type
+        ),
+        body=publish.kwargs["body"],
+    )
+    assert ack == call.basic_ack(delivery_tag=7)
+    return publish.kwargs["properties"].type, publish.kwargs["body"]
 
 
 @pytest.fixture
@@ -39,16 +58,15 @@ def log(monkeypatch):
     return log
 
 
-@pytest.mark.parametrize("request_body", [b"30", b"30\n", b"00030", b" 30 ", b"+30", b"3_0"])
-def test_the_reply_to_what_int_takes_is_the_value(request_body, log):
-    assert make_reply(request_body) == ("result", b"832040")
+@pytest.mark.parametrize("body", [b"30", b"30\n", b"00030", b" 30 ", b"+30", b"3_0"])
+def test_the_reply_to_what_int_takes_is_the_value(body, log):
+    assert reply_to(body) == ("result", b"832040")
     assert log.mock_calls == [call.info(" [.] fib(%d)", 30)]
 
 
 @pytest.mark.parametrize("n", [-1, MAX_N + 1, 10**4000])
-def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n, log):
-    assert make_reply(str(n).encode()) == ("error", b"n must be from 0 to 20000")
-    assert [name for name, _, _ in log.mock_calls] == ["warning"]  # one line, no traceback
+def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n):
+    assert reply_to(str(n).encode()) == ("error", b"ValueError('n must be from 0 to 20000')")
 
 
 @settings(deadline=None)
@@ -56,7 +74,7 @@ def test_n_out_of_range_is_an_error_that_says_what_is_allowed(n, log):
 @example(b"3" * 5000)
 @example(b"x" * 2**20)
 def test_every_body_has_a_reply_on_one_line_and_an_error_is_short(body):
-    reply_type, encoded = make_reply(body)
+    reply_type, encoded = reply_to(body)
     reply = encoded.decode()
     assert reply.isprintable()
     assert (reply_type == "result") == reply.isdigit()
@@ -65,41 +83,49 @@ def test_every_body_has_a_reply_on_one_line_and_an_error_is_short(body):
 
 @pytest.mark.parametrize("words", ["out of numbers", "\udce9", "two\nlines"])
 def test_a_failure_of_the_function_is_an_error_that_can_be_sent(monkeypatch, log, words):
-    def fail(_n):
-        raise ArithmeticError(words)
-
-    monkeypatch.setattr("server.fib", fail)
-    assert make_reply(b"30") == ("error", f"ArithmeticError({words!r})".encode())
-    assert log.exception.call_args == call(" [!] fib(%d) failed", 30)
+    monkeypatch.setattr("server.fib", Mock(side_effect=ArithmeticError(words)))
+    assert reply_to(b"30") == ("error", f"ArithmeticError({words!r})".encode())
+    assert log.exception.call_args == call(" [!] Request failed: %r", b"30")
 
 
-# parse_reply
+def test_a_value_that_cannot_be_sent_is_an_error(monkeypatch):
+    monkeypatch.setattr("server.fib", Mock(return_value="\udce9"))
+    reply_type, reply = reply_to(b"30")
+    assert (reply_type, reply[:18]) == ("error", b"UnicodeEncodeError")
 
 
-@pytest.mark.parametrize("n", [0, 30, MAX_N])
-@pytest.mark.parametrize("reply_type", [None, "another"])
-def test_what_server_py_replies_is_a_number_with_any_type_but_error(n, reply_type):
-    own_type, body = make_reply(str(n).encode())
-    assert parse_reply(own_type, body) == parse_reply(reply_type, body) == fib(n)
+def test_json_that_lacks_a_key_is_an_error_too(monkeypatch):
+    monkeypatch.setattr("server.int", lambda body: json.loads(body)["n"], raising=False)
+    assert reply_to(b'{"n": 30}') == ("result", b"832040")
+    assert reply_to(b"{}") == ("error", b"KeyError('n')")
+
+
+# RpcConnection
+
+
+def test_a_reply_or_a_return_counts_only_with_the_id_of_the_current_request():
+    rpc = RpcConnection(Mock())
+    rpc.correlation_id = "now"
+    for correlation_id in ("earlier", "", None, b"\xff"):
+        props = pika.BasicProperties(correlation_id=correlation_id)
+        rpc.on_reply(None, None, props, b"666")
+        rpc.on_return(None, None, props, b"30")
+        assert rpc.reply is None
+    rpc.on_reply(None, None, pika.BasicProperties(correlation_id="now"), b"55")
+    assert rpc.reply == b"55"
+    rpc.on_return(None, None, pika.BasicProperties(correlation_id="now"), b"30")
+    assert isinstance(rpc.reply, ConnectionError)
 
 
 @pytest.mark.parametrize(
-    ("reply_type", "body"),
-    [
-        ("error", b"out of numbers"),
-        ("error", b"55"),
-        ("result", b""),
-        ("result", b"out of numbers"),
-        (None, b"\n\xff" * 999),
-        (None, b"3" * 5000),
-    ],
+    ("reply_type", "kind"), [(None, bytes), ("result", bytes), ("error", RpcError)]
 )
-def test_an_error_or_no_number_raises_rpc_error_in_one_line_with_the_words(reply_type, body):
-    with pytest.raises(RpcError) as caught:
-        parse_reply(reply_type, body)
-    assert repr(body[:9].decode(errors="replace"))[1:-1] in str(caught.value)
-    assert str(caught.value).isprintable()
-    assert len(str(caught.value)) < 1000
+def test_a_reply_of_any_type_but_error_is_a_result(reply_type, kind):
+    rpc = RpcConnection(Mock())
+    props = pika.BasicProperties(correlation_id=rpc.correlation_id, type=reply_type)
+    rpc.on_reply(None, None, props, b"55\xff")
+    assert isinstance(rpc.reply, kind)
+    assert str(rpc.reply) in (str(b"55\xff"), "The server replied 55\N{REPLACEMENT CHARACTER}")
 
 
 # seconds_until
@@ -121,7 +147,7 @@ def test_a_timeout_out_of_range_raises_value_error(timeout):
 
 @pytest.mark.parametrize("url", MALFORMED)
 def test_a_malformed_url_raises_value_error_without_any_of_its_text(url):
-    with pytest.raises(ValueError, match="use amqp://user:p%23ss@host") as caught:
+    with pytest.raises(ValueError, match=r"Invalid URL \(\w+Error\); use amqp://") as caught:
         FibonacciRpcClient(url)
     assert "sec" not in str(caught.value)
     assert caught.value.__suppress_context__
