@@ -97,7 +97,7 @@ class RpcConnection:
 
     def is_usable(self) -> bool:
         """Return whether the connection is open, and RabbitMQ delivers replies to on_reply()."""
-        return self.connection.is_open and bool(self.channel.consumer_tags)  # empty once cancelled
+        return self.connection.is_open and bool(self.channel.consumer_tags)  # empty if cancelled
 
 
 class FibonacciRpcClient:
@@ -106,8 +106,8 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 5.0) -> None:
         """Connect to RabbitMQ. Raises ValueError for an invalid argument, or ConnectionError.
 
-        timeout, in seconds, limits each call(), and connecting to each IP address of the host. Add
-        two minutes if RabbitMQ hangs while a channel opens or a connection closes.
+        timeout, in seconds, limits each call(). But connecting may take as long for each IP address
+        of the host, and two minutes more if RabbitMQ hangs meanwhile.
         """
         if not 0 < timeout < 1_000_000:  # within RabbitMQ's limit on expiration
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
@@ -123,7 +123,7 @@ class FibonacciRpcClient:
 
     def connect(self, timeout: float) -> None:
         """Open a connection, with a callback queue. Raises ConnectionError on a failure."""
-        self.parameters.stack_timeout = timeout  # to connect to each IP address of the host
+        self.parameters.stack_timeout = timeout  # for each IP address of the host
         try:
             self.connection = pika.BlockingConnection(self.parameters)
             self.rpc = RpcConnection(self.connection)
@@ -140,7 +140,7 @@ class FibonacciRpcClient:
         if no reply arrives in time.
         """
         deadline = time.monotonic() + self.timeout
-        pause = 0.0  # the first retry is at once: an idle connection may have broken unnoticed
+        pause = 0.0  # the first retry is at once: a connection may break unnoticed while idle
         while True:
             try:
                 if not self.rpc.is_usable():
@@ -155,7 +155,7 @@ class FibonacciRpcClient:
                     raise TimeoutError(f"No reply in time: {error}") from error
 
     def close(self) -> None:
-        """Close the connection, if it is open. Takes minutes if RabbitMQ hangs."""
+        """Close the connection, until the next call(). Takes minutes if RabbitMQ hangs."""
         if self.connection and self.connection.is_open:
             with contextlib.suppress(pika.exceptions.AMQPError):  # it may break while closing
                 self.connection.close()
@@ -183,7 +183,7 @@ def main() -> None:
         print(f" [x] Requesting fib({args.n})", flush=True)
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # skipped after an error: if RabbitMQ hangs, it takes minutes
+        client.close()  # skipped after an error: closing may take minutes
     except (RpcError, ValueError, OSError) as error:  # TimeoutError, ConnectionError are OSErrors
         sys.exit(f" [!] {error}")
 

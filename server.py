@@ -37,14 +37,14 @@ def on_request(channel, method, props, body):
     try:
         n = int(body)
         log.info(" [.] fib(%d)", n)
-        # If fib() took minutes, RabbitMQ would disconnect: add ?heartbeat=1800 (s) to AMQP_URL.
+        # fib() blocks heartbeats: if it takes minutes, add ?heartbeat=1800 (s) to this AMQP_URL.
         reply_type, reply = "result", str(fib(n)).encode()
     except Exception as error:  # a bad request or a bug: tell the client, and carry on
         log.exception(" [!] Request failed: %r", body[:100])
         reply_type, reply = "error", repr(error).encode()
     channel.basic_publish(
         exchange="",  # the default exchange: it delivers to the queue named by routing_key
-        routing_key=props.reply_to or "",  # if this queue is gone, RabbitMQ drops the reply
+        routing_key=props.reply_to or "",  # if missing or gone, RabbitMQ drops the reply
         properties=pika.BasicProperties(
             correlation_id=props.correlation_id,
             type=reply_type,  # our convention: "result" or "error"
@@ -64,17 +64,17 @@ def serve(parameters: pika.URLParameters) -> None:
         channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         log.info(" [x] Awaiting RPC requests")
-        channel.start_consuming()  # calls on_request(), and returns only if RabbitMQ cancels it
+        channel.start_consuming()  # calls on_request(); returns once rpc_queue is deleted
         raise ConnectionError("RabbitMQ stopped delivering requests; was rpc_queue deleted?")
 
 
 def main() -> None:
     """Serve until Ctrl-C or SIGTERM. After a failure of the connection, try again in a second."""
-    log.addHandler(logging.StreamHandler(sys.stdout))  # unlike print(), survives a closed terminal
+    log.addHandler(logging.StreamHandler(sys.stdout))  # print() would raise if its output closes
     log.setLevel(logging.INFO)
     for signum in (signal.SIGINT, signal.SIGTERM):
-        # Without a handler, process 1 of a container ignores SIGTERM. sys.exit() would close the
-        # connection first, which takes minutes if RabbitMQ hangs.
+        # Process 1 of a container ignores SIGTERM, unless it has a handler. Here, sys.exit() would
+        # close the connection first, which takes minutes if RabbitMQ hangs.
         signal.signal(signum, lambda *_: os._exit(0))
     try:
         parameters = pika.URLParameters(AMQP_URL)
