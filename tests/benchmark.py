@@ -90,16 +90,16 @@ def main() -> None:
             node.start()
             stack.callback(node.stop)
         channel = stack.enter_context(broker.connect()).channel()
-        broker.delete_queue()
+        broker.delete_queue("rpc_queue")
         server = Script(folder, "server.py", AMQP_URL=broker.url)
         stack.callback(server.stop)
-        server.prints(AWAITING)
+        server.says(AWAITING)
         for queue, arguments in QUEUES.items():
             channel.queue_declare(queue, durable=True, arguments=arguments)
             stack.callback(broker.delete_queue, queue)
             bare = Script(folder, "-c", BARE_SERVER, broker.url, queue)
             stack.callback(bare.stop)
-            bare.prints("ready")
+            bare.says("ready")
         clients: dict[str, Any] = {"this pair": FibonacciRpcClient(broker.url)}
         measure(clients | {queue: BareClient(broker, queue) for queue in QUEUES})
 

@@ -1,50 +1,40 @@
 """The fixtures of the tests, each for one thing. What they are made of stands in harness.py."""
 
-import signal
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pika
 import pytest
 
+import harness
 from client import FibonacciRpcClient
-from harness import (
-    AWAITING,
-    NO_BROKER,
-    NOBODY,
-    RABBITMQ_SERVER,
-    TEST_AMQP_URL,
-    Broker,
-    Node,
-    Script,
-)
+from harness import Broker, Node, Script
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    # A shell that runs the tests in the background has them ignore Ctrl-C, and their children too.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+@pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if "broker" in getattr(item, "fixturenames", ()):
+            item.add_marker("broker")
 
 
-def pytest_report_header() -> str:
-    found = TEST_AMQP_URL or RABBITMQ_SERVER
-    return "" if found else f"{NO_BROKER}; until then, the tests that need one are skipped"
+def pytest_collection_finish(session: pytest.Session) -> None:
+    needed = any(item.get_closest_marker("broker") for item in session.items)
+    if needed and not (harness.TEST_AMQP_URL or harness.RABBITMQ_SERVER):
+        pytest.exit(harness.NO_BROKER, returncode=1)
 
 
 @pytest.fixture(scope="session")
 def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     """A running RabbitMQ."""
-    if TEST_AMQP_URL:
-        broker = Broker(TEST_AMQP_URL)
+    if harness.TEST_AMQP_URL:
+        broker = Broker(harness.TEST_AMQP_URL)
         if (queue := broker.queue()) and queue.consumer_count:
-            pytest.exit("A server runs at TEST_AMQP_URL: stop it first", returncode=1)
+            pytest.exit("A server runs at harness.TEST_AMQP_URL: stop it first", returncode=1)
         yield broker
         return
-    if not RABBITMQ_SERVER:
-        pytest.skip(NO_BROKER)
     node = Node(tmp_path_factory.mktemp("rabbitmq"))
     node.start()
     yield node
@@ -55,38 +45,37 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def node(broker: Broker) -> Iterator[Node]:
     """The running RabbitMQ, where it is our own; it runs again after the test."""
     if not isinstance(broker, Node):
-        pytest.skip("TEST_AMQP_URL is set: this test needs a broker that it may stop or command")
+        pytest.skip(
+            "harness.TEST_AMQP_URL is set: this test needs a broker that it may stop or command"
+        )
     yield broker
     if not broker.executor.running():
         broker.start()
 
 
 @pytest.fixture
-def user(node: Node) -> Iterator[Callable[..., str]]:
-    """Makes a user with these permissions, and returns a URL for it."""
+def add_user(node: Node) -> Callable[..., str]:
+    """Adds a user with permissions to configure, write and read; returns a URL for it."""
 
-    def add(configure: str, write: str, read: str) -> str:
-        node.ctl("add_user", "tester", "secret")
-        node.ctl("set_permissions", "tester", configure, write, read)
-        return node.url.replace("guest:guest", "tester:secret")
+    def add(name: str, password: str, *permissions: str) -> str:
+        node.ctl("add_user", name, password)
+        node.ctl("set_permissions", name, *permissions)
+        return node.url.replace("guest:guest", f"{name}:{password}")
 
-    yield add
-    node.ctl("delete_user", "tester")
+    return add
 
 
 @pytest.fixture
 def channel(broker: Broker) -> Iterator[Any]:
     """A plain pika channel."""
-    connection = broker.connect()
-    yield connection.channel()
-    with suppress(pika.exceptions.AMQPError):  # a test may have cost the connection
-        connection.close()
+    with broker.connect() as connection:
+        yield connection.channel()
 
 
 @pytest.fixture
 def no_queue(broker: Broker) -> None:
     """No rpc_queue exists."""
-    broker.delete_queue()
+    broker.delete_queue("rpc_queue")
 
 
 @pytest.fixture
@@ -100,7 +89,7 @@ def run_alone(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[..., S
     """Starts scripts that need no broker; they are killed after the test."""
 
     def start(*arguments: str, **environment: str) -> Script:
-        script = Script(tmp_path, *arguments, **{"AMQP_URL": NOBODY} | environment)
+        script = Script(tmp_path, *arguments, **{"AMQP_URL": harness.NOBODY} | environment)
         request.addfinalizer(script.stop)
         return script
 
@@ -115,11 +104,12 @@ def run(broker: Broker, run_alone: Callable[..., Script]) -> Callable[..., Scrip
 
 @pytest.fixture
 def start_server(run: Callable[..., Script]) -> Callable[..., Script]:
-    """Starts server.py, or Python code that runs it, and waits until it consumes rpc_queue."""
+    """Starts server.py, or what Python code has made of it, and waits until it consumes."""
 
-    def start(*arguments: str, **environment: str) -> Script:
-        server = run(*(arguments or ["server.py"]), **environment)
-        server.prints(AWAITING)
+    def start(change: str = "", **environment: str) -> Script:
+        changed = ["-c", f"import os, time, server\n{change}\nserver.main()"]
+        server = run(*(changed if change else ["server.py"]), **environment)
+        server.says(harness.AWAITING)
         return server
 
     return start
