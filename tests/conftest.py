@@ -32,7 +32,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
     if harness.TEST_AMQP_URL:
         broker = Broker(harness.TEST_AMQP_URL)
         if (queue := broker.queue()) and queue.consumer_count:
-            pytest.exit("A server runs at harness.TEST_AMQP_URL: stop it first", returncode=1)
+            pytest.exit("A server runs at TEST_AMQP_URL: stop it first", returncode=1)
         yield broker
         return
     node = Node(tmp_path_factory.mktemp("rabbitmq"))
@@ -45,9 +45,7 @@ def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
 def node(broker: Broker) -> Iterator[Node]:
     """The running RabbitMQ, where it is our own; it runs again after the test."""
     if not isinstance(broker, Node):
-        pytest.skip(
-            "harness.TEST_AMQP_URL is set: this test needs a broker that it may stop or command"
-        )
+        pytest.skip("TEST_AMQP_URL is set: this test needs a broker that it may stop or command")
     yield broker
     if not broker.executor.running():
         broker.start()
