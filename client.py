@@ -5,8 +5,9 @@
                correlation_id: new for each request
     client.py  <-- 832040 ----  callback queue  <-- 832040 ----  server.py
                correlation_id: that of the request
+               type: "result" or "error"
 
-To learn the pattern, read only RpcConnection. To use it, import FibonacciRpcClient, whose call()
+To learn the pattern, read only RpcRequester. To use it, import FibonacciRpcClient, whose call()
 tries again after failures: ``with FibonacciRpcClient() as client: print(client.call(30))``.
 """
 
@@ -31,13 +32,13 @@ class RpcError(Exception):
     """The server replied with an error."""
 
 
-class RpcConnection:
-    """Sends requests, as in RpcConnection(pika.BlockingConnection()).request(b"30", timeout=10)."""
+class RpcRequester:
+    """Sends requests, as in RpcRequester(pika.BlockingConnection()).request(b"30", timeout=10)."""
 
     def __init__(self, connection: pika.BlockingConnection) -> None:
         """Create the callback queue, and consume from it."""
         self.correlation_id = ""  # of the current request
-        self.reply: bytes | Exception | None = None  # what request() returns or raises
+        self.outcome: bytes | Exception | None = None  # what request() returns or raises
         self.connection = connection
         self.channel = connection.channel()  # commands to RabbitMQ go through a channel
         # "": RabbitMQ picks a name. exclusive: only for this connection, and deleted with it.
@@ -58,7 +59,7 @@ class RpcConnection:
         """
         deadline = time.monotonic() + timeout
         self.correlation_id = str(uuid.uuid4())
-        self.reply = None
+        self.outcome = None
         self.channel.basic_publish(
             exchange="",  # the default exchange: it delivers to the queue named by routing_key
             routing_key="rpc_queue",
@@ -70,34 +71,34 @@ class RpcConnection:
             body=body,
             mandatory=True,  # if rpc_queue does not exist, send the request back, to on_return()
         )
-        while self.reply is None:
+        while self.outcome is None:
             remaining = deadline - time.monotonic()
             if remaining <= 0:
                 raise TimeoutError("No reply in time: is server.py up?")
-            if not self.is_usable():
+            if not self.can_receive():
                 raise ConnectionError("Channel closed or callback queue gone; see RabbitMQ's log")
             # Here pika waits for an event, calls on_reply() or on_return(), and sends heartbeats.
             self.connection.process_data_events(time_limit=remaining)
-        if isinstance(self.reply, Exception):
-            raise self.reply
-        return self.reply
+        if isinstance(self.outcome, Exception):
+            raise self.outcome
+        return self.outcome
 
     def on_reply(self, channel, method, props, body):
         """Keep the reply to the current request. Ignore late replies to earlier ones."""
         if props.correlation_id == self.correlation_id:
             if props.type == "error":
-                self.reply = RpcError(f"The server replied {body.decode(errors='replace')}")
+                self.outcome = RpcError(f"The server replied {body.decode(errors='replace')}")
             else:
-                self.reply = body
+                self.outcome = body
 
     def on_return(self, channel, method, props, body):
         """Fail the current request: RabbitMQ has sent it back."""
         if props.correlation_id == self.correlation_id:
-            self.reply = ConnectionError("rpc_queue does not exist; start server.py")
+            self.outcome = ConnectionError("rpc_queue does not exist; start server.py")
 
-    def is_usable(self) -> bool:
-        """Return whether the connection is open, and RabbitMQ delivers replies to on_reply()."""
-        return self.connection.is_open and bool(self.channel.consumer_tags)  # empty if cancelled
+    def can_receive(self) -> bool:
+        """Return whether the connection is open, and still consumes from the callback queue."""
+        return self.connection.is_open and bool(self.channel.consumer_tags)
 
 
 class FibonacciRpcClient:
@@ -106,8 +107,8 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 5.0) -> None:
         """Connect to RabbitMQ. Raises ValueError for an invalid argument, or ConnectionError.
 
-        timeout, in seconds, limits each call(). But connecting may take as long for each IP address
-        of the host, and two minutes more if RabbitMQ hangs meanwhile.
+        timeout limits each call(), in seconds. Only reconnecting may exceed it: by timeout for each
+        IP address of the host, and by minutes if RabbitMQ or the name server hangs.
         """
         if not 0 < timeout < 1_000_000:  # within RabbitMQ's limit on expiration
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
@@ -118,6 +119,9 @@ class FibonacciRpcClient:
             example = "amqp://user:p%23ss@host:5672/vhost?heartbeat=60"
             raise ValueError(f"Invalid URL ({type(error).__name__}); use {example}") from None
         self.parameters.blocked_connection_timeout = timeout  # if RabbitMQ lacks memory or disk
+        if sys.platform == "linux":  # if the network falls silent, fail soon, and try again
+            options = {"TCP_USER_TIMEOUT": max(2_000, int(timeout * 500))}  # ms
+            self.parameters.tcp_options = options | (self.parameters.tcp_options or {})
         self.connection: pika.BlockingConnection | None = None
         self.connect(timeout)
 
@@ -126,7 +130,7 @@ class FibonacciRpcClient:
         self.parameters.stack_timeout = timeout  # for each IP address of the host
         try:
             self.connection = pika.BlockingConnection(self.parameters)
-            self.rpc = RpcConnection(self.connection)
+            self.rpc = RpcRequester(self.connection)
         except (pika.exceptions.AMQPError, AMQPConnectorException, OSError) as error:
             self.close()
             address = f"{self.parameters.host}:{self.parameters.port}"
@@ -140,22 +144,23 @@ class FibonacciRpcClient:
         if no reply arrives in time.
         """
         deadline = time.monotonic() + self.timeout
+        reason = "connecting took too long"
         pause = 0.0  # the first retry is at once: a connection may break unnoticed while idle
-        while True:
+        while (remaining := deadline - time.monotonic()) > 0:
             try:
-                if not self.rpc.is_usable():
-                    self.close()
-                    self.connect(seconds_until(deadline))
-                return int(self.rpc.request(str(n).encode(), seconds_until(deadline)))
+                if self.rpc.can_receive():
+                    return int(self.rpc.request(str(n).encode(), timeout=remaining))
+                self.close()
+                self.connect(timeout=remaining)
             except (pika.exceptions.AMQPError, ConnectionError) as error:
                 log.warning("No reply yet: %s", error)
-                time.sleep(min(pause, seconds_until(deadline)))
+                reason = str(error)
+                time.sleep(min(pause, max(0, deadline - time.monotonic())))
                 pause = 1.0
-                if time.monotonic() >= deadline:
-                    raise TimeoutError(f"No reply in time: {error}") from error
+        raise TimeoutError(f"No reply in time: {reason}")
 
     def close(self) -> None:
-        """Close the connection, until the next call(). Takes minutes if RabbitMQ hangs."""
+        """Close the connection; call() opens a new one. Takes minutes if RabbitMQ hangs."""
         if self.connection and self.connection.is_open:
             with contextlib.suppress(pika.exceptions.AMQPError):  # it may break while closing
                 self.connection.close()
@@ -165,11 +170,6 @@ class FibonacciRpcClient:
 
     def __exit__(self, *exception: object) -> None:
         self.close()
-
-
-def seconds_until(deadline: float) -> float:
-    """Return the seconds until deadline, but at least 0.001: pika refuses a stack_timeout of 0."""
-    return max(0.001, deadline - time.monotonic())
 
 
 def main() -> None:
@@ -183,7 +183,7 @@ def main() -> None:
         print(f" [x] Requesting fib({args.n})", flush=True)
         client = FibonacciRpcClient(timeout=args.timeout)
         print(f" [.] Got {client.call(args.n)}", flush=True)
-        client.close()  # skipped after an error: closing may take minutes
+        client.close()  # not after an error: this process ends anyway, and close() may take minutes
     except (RpcError, ValueError, OSError) as error:  # TimeoutError, ConnectionError are OSErrors
         sys.exit(f" [!] {error}")
 

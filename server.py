@@ -37,7 +37,8 @@ def on_request(channel, method, props, body):
     try:
         n = int(body)
         log.info(" [.] fib(%d)", n)
-        # fib() blocks heartbeats: if it takes minutes, add ?heartbeat=1800 (s) to this AMQP_URL.
+        # While fib() runs, this server sends no heartbeats, and after two or three minutes RabbitMQ
+        # disconnects it. For longer work, add ?heartbeat=1800 (seconds) to the server's AMQP_URL.
         reply_type, reply = "result", str(fib(n)).encode()
     except Exception as error:  # a bad request or a bug: tell the client, and carry on
         log.exception(" [!] Request failed: %r", body[:100])
@@ -60,12 +61,13 @@ def serve(parameters: pika.URLParameters) -> None:
     with pika.BlockingConnection(parameters) as connection:
         channel = connection.channel()  # commands to RabbitMQ go through a channel
         # Create rpc_queue, unless it exists. If its settings differ, RabbitMQ closes the channel.
-        channel.queue_declare(queue="rpc_queue", durable=True)  # the queue survives a restart
+        # durable: the queue survives a restart of RabbitMQ. Requests may not; clients resend them.
+        channel.queue_declare(queue="rpc_queue", durable=True)
         channel.basic_qos(prefetch_count=1)  # hold one request; the rest wait for a free server
         channel.basic_consume(queue="rpc_queue", on_message_callback=on_request)
         log.info(" [x] Awaiting RPC requests")
-        channel.start_consuming()  # calls on_request(); returns once rpc_queue is deleted
-        raise ConnectionError("RabbitMQ stopped delivering requests; was rpc_queue deleted?")
+        channel.start_consuming()  # calls on_request(); returns once RabbitMQ cancels the consumer
+        raise ConnectionError("consumer cancelled: rpc_queue deleted or unreachable, or slow work")
 
 
 def main() -> None:
@@ -81,6 +83,9 @@ def main() -> None:
     except Exception as error:  # omit the message, which may contain the password
         example = "amqp://user:p%23ss@host:5672/vhost?heartbeat=60"
         sys.exit(f" [!] Invalid AMQP_URL ({type(error).__name__}); use {example}")
+    if sys.platform == "linux":  # if the network falls silent, reconnect within ten seconds or so
+        options = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1, "TCP_USER_TIMEOUT": 6_000}  # s, s, ms
+        parameters.tcp_options = options | (parameters.tcp_options or {})
     while True:
         try:
             serve(parameters)

@@ -10,7 +10,7 @@ import pytest
 
 import harness
 from client import FibonacciRpcClient
-from harness import Broker, Node, Script
+from harness import Broker, Host, Node, Script
 
 
 @pytest.hookimpl(tryfirst=True)  # before pytest looks at -m
@@ -61,6 +61,16 @@ def add_user(node: Node) -> Callable[..., str]:
         return node.url.replace("guest:guest", f"{name}:{password}")
 
     return add
+
+
+@pytest.fixture
+def host(node: Node, add_user: Callable[..., str]) -> Iterator[Host]:
+    """Another host, whose network may fall silent."""
+    if not harness.hosts_allowed():
+        pytest.skip("network namespaces are not allowed here: they need root, ip and iptables")
+    host = Host(node, add_user)
+    yield host
+    host.delete()
 
 
 @pytest.fixture

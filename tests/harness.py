@@ -23,6 +23,7 @@ NOBODY = "amqp://guest:secret@127.0.0.1:1"  # nobody listens there; no message c
 TEST_AMQP_URL = os.environ.get("TEST_AMQP_URL", "").strip()
 # Debian's commands in /usr/sbin refuse users but root and rabbitmq; /opt is the Docker image's.
 FOLDERS = ["/usr/lib/rabbitmq/bin", "/opt/rabbitmq/sbin", os.environ["PATH"]]
+IN_NETNS = ["ip", "netns", "exec"]  # and the name of a network namespace, and a command
 RABBITMQ_SERVER = shutil.which("rabbitmq-server", path=os.pathsep.join(FOLDERS))
 NO_BROKER = (
     "no RabbitMQ to test with: apt-get install rabbitmq-server, or set TEST_AMQP_URL; "
@@ -122,15 +123,58 @@ class Node(Broker):
         return subprocess.check_output(command, env=os.environ | self.environment, text=True)
 
 
+def hosts_allowed() -> bool:
+    """Return whether network namespaces can be made here."""
+    missing = [command for command in ("ip", "iptables", "unshare") if not shutil.which(command)]
+    return not missing and subprocess.call(["unshare", "--net", "--mount", "true"]) == 0
+
+
+class Host:
+    """Another host: a network namespace, whose network may fall silent. Needs root."""
+
+    def __init__(self, node: Node, add_user: Callable[..., str]) -> None:
+        """Connect the host to the node, which it reaches at url."""
+        self.node = node
+        self.name = f"rpc-{random.randrange(10**9)}"  # of the namespace, the interface and the user
+        near, far = [f"10.{node.port >> 8}.{node.port & 255}.{i}" for i in (1, 2)]
+        self.url = add_user(self.name, "secret", *[".*"] * 3).replace("127.0.0.1", near)
+        for command in [
+            f"ip netns add {self.name}",
+            f"ip link add {self.name} type veth peer name eth0 netns {self.name}",
+            f"ip address add {near}/30 dev {self.name}",
+            f"ip link set {self.name} up",
+            f"ip -netns {self.name} address add {far}/30 dev eth0",
+            f"ip -netns {self.name} link set eth0 up",
+            f"ip -netns {self.name} link set lo up",  # pika needs it
+        ]:
+            subprocess.run(command.split(), check=True)
+
+    def fall_silent(self) -> None:
+        """Drop the packets of the host's connections to the node, and of no later ones."""
+        lines = self.node.ctl("list_connections", "user", "peer_port").splitlines()
+        ports = [line.split()[1] for line in lines if line.startswith(self.name)]
+        assert ports
+        for port in ports:
+            for rule in (f"OUTPUT -p tcp --sport {port}", f"INPUT -p tcp --dport {port}"):
+                command = ["iptables", "-A", *rule.split(), "-j", "DROP"]
+                subprocess.run([*IN_NETNS, self.name, *command], check=True)
+
+    def delete(self) -> None:
+        """Take the host off the network, and delete it once its processes have ended."""
+        subprocess.run(["ip", "link", "delete", self.name], check=True)
+        subprocess.run(["ip", "netns", "delete", self.name], check=True)
+
+
 class Script:
     """One of the two scripts, or any Python code that uses them, as a process."""
 
-    def __init__(self, folder: Path, *arguments: str, **environment: str) -> None:
+    def __init__(self, folder: Path, *arguments: str, netns: str = "", **environment: str) -> None:
         """Start python with arguments, and with environment on top of the test's own."""
+        in_netns = [*IN_NETNS, netns] if netns else []
         self.paths = {name: folder / f"{time.monotonic_ns()}.{name}" for name in ("out", "err")}
         with self.paths["out"].open("w") as out, self.paths["err"].open("w") as err:
             self.process = subprocess.Popen(
-                [sys.executable, *arguments],
+                [*in_netns, sys.executable, *arguments],
                 cwd=ROOT,
                 env=os.environ | {"PYTHONUNBUFFERED": ""} | environment,  # flushing is theirs
                 stdout=out,

@@ -228,7 +228,7 @@ def test_heartbeats_keep_a_waiting_client_and_an_idle_one_reconnects_at_once(
     assert pauses == [0]
 
 
-# "inequivalent arg", "was rpc_queue deleted?"
+# "inequivalent arg", "rpc_queue deleted"
 
 
 def test_a_server_that_meets_a_queue_with_other_settings_goes_on_until_it_is_deleted(
@@ -246,7 +246,7 @@ def test_a_deleted_rpc_queue_is_declared_again_and_the_server_says_why(broker, c
     assert client.call(30) == 832040
     first, failure, second, _ = server.out.splitlines()
     assert first == second == AWAITING
-    assert "was rpc_queue deleted?" in failure
+    assert "consumer cancelled: rpc_queue deleted" in failure
     assert failure.endswith("; reconnecting in a second")
 
 
@@ -264,6 +264,30 @@ def test_a_request_that_ends_its_server_goes_round_until_the_queue_is_purged(
     server = start_server()
     assert ask(channel, b"30")[2] == b"832040"
     assert server.out == f"{AWAITING}\n [.] fib(30)\n"
+
+
+# The network falls silent: no packet of a connection arrives, and nobody says so
+
+
+def test_a_call_over_a_silent_network_is_answered_within_its_timeout(host, server, run):
+    calling = "import client\nwith client.FibonacciRpcClient(timeout=10) as rpc:\n"
+    calling += "    while True: print(rpc.call(30), flush=True)"
+    caller = run("-c", calling, netns=host.name, AMQP_URL=host.url)
+    caller.says("832040")
+    host.fall_silent()
+    caller.says("No reply yet: ")
+    caller.says("832040", times=caller.out.count("832040") + 2)
+    assert caller.process.poll() is None  # no call has failed
+
+
+def test_an_idle_server_notices_a_silent_network_in_seconds(host, client, no_queue, start_server):
+    start_server(netns=host.name, AMQP_URL=host.url)
+    assert client.call(10) == 55
+    host.fall_silent()
+    client.timeout = 1
+    assert timed_out(client) == NO_ANSWER  # RabbitMQ still holds this request for the server
+    client.timeout = 60  # heartbeats alone need two minutes
+    assert client.call(20) == 6765
 
 
 # A call takes minutes: RabbitMQ hangs, or the work outlasts its heartbeats

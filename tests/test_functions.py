@@ -1,7 +1,7 @@
 """What needs no broker: the functions of both scripts, and the client's checks of its arguments."""
 
+import ast
 import json
-import time
 from unittest.mock import Mock, call
 
 import pika
@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from client import FibonacciRpcClient, RpcConnection, RpcError, seconds_until
+from client import FibonacciRpcClient, RpcError, RpcRequester
 from server import fib, on_request
 
 # fib
@@ -82,33 +82,63 @@ def test_json_that_lacks_a_key_is_an_error_too(monkeypatch):
     assert replied(b"{}") == ("error", b"KeyError('n')")
 
 
-# RpcConnection
+# RpcRequester
 
 
 @pytest.mark.parametrize("correlation_id", ["earlier", "", None, b"\xff"])
 def test_a_reply_or_a_return_counts_only_with_the_current_id(correlation_id):
-    rpc = RpcConnection(Mock())
+    rpc = RpcRequester(Mock())
     rpc.correlation_id = "now"
     props = pika.BasicProperties(correlation_id=correlation_id)
     rpc.on_reply(None, None, props, b"666")
     rpc.on_return(None, None, props, b"30")
-    assert rpc.reply is None
+    assert rpc.outcome is None
 
 
 @pytest.mark.parametrize(("reply_type", "kind"), [(None, bytes), ("x", bytes), ("error", RpcError)])
 def test_a_reply_of_any_type_but_error_is_a_result(reply_type, kind):
-    rpc = RpcConnection(Mock())
+    rpc = RpcRequester(Mock())
     props = pika.BasicProperties(correlation_id=rpc.correlation_id, type=reply_type)
     rpc.on_reply(None, None, props, b"55\xff")
-    assert isinstance(rpc.reply, kind)
+    assert isinstance(rpc.outcome, kind)
 
 
-# seconds_until
+# What the kernel is told of a silent network
+
+KEEPALIVE = {"TCP_KEEPIDLE": 3, "TCP_KEEPINTVL": 1}
+START = {
+    "server": "server.main()",
+    "impatient": "client.FibonacciRpcClient(timeout=1)",
+    "client": "client.FibonacciRpcClient(timeout=5)",
+}
 
 
-def test_the_seconds_until_a_deadline_never_fall_to_zero():
-    assert seconds_until(time.monotonic() - 1) == 0.001
-    assert 50 < seconds_until(time.monotonic() + 100) <= 100
+@pytest.mark.parametrize(
+    ("start", "platform", "query", "options"),
+    [
+        ("server", "linux", "", KEEPALIVE | {"TCP_USER_TIMEOUT": 6000}),
+        ("client", "linux", "", {"TCP_USER_TIMEOUT": 2500}),
+        ("impatient", "linux", "", {"TCP_USER_TIMEOUT": 2000}),
+        (
+            "server",
+            "linux",
+            "?tcp_options={'TCP_USER_TIMEOUT':7}",
+            KEEPALIVE | {"TCP_USER_TIMEOUT": 7},
+        ),
+        ("client", "linux", "?tcp_options={'TCP_USER_TIMEOUT':7}", {"TCP_USER_TIMEOUT": 7}),
+        ("server", "darwin", "", None),
+        ("client", "win32", "", None),
+    ],
+)
+def test_pika_is_given_options_for_linux_below_those_of_the_url(
+    run_alone, start, platform, query, options
+):
+    printing = "lambda parameters: sys.exit(repr(parameters.tcp_options))"
+    code = f"import sys, pika, client, server; pika.BlockingConnection = {printing}\n"
+    code += f"sys.platform = {platform!r}; {START[start]}"
+    script = run_alone("-c", code, AMQP_URL=f"amqp://localhost{query}")
+    assert script.exit_code() == 1
+    assert ast.literal_eval(script.err) == options
 
 
 # The client's arguments

@@ -60,7 +60,7 @@ def test_a_returned_request_is_sent_again_with_what_is_left_of_the_timeout(
 def test_the_end_of_the_with_block_closes_the_connection(broker, caplog):
     caplog.set_level("WARNING")
     with FibonacciRpcClient(broker.url) as client:
-        assert client.rpc.is_usable()
+        assert client.rpc.can_receive()
     assert client.rpc.connection.is_closed
     client.close()  # a second time does no harm
     assert not caplog.records
