@@ -107,8 +107,8 @@ class FibonacciRpcClient:
     def __init__(self, url: str = AMQP_URL, timeout: float = 5.0) -> None:
         """Connect to RabbitMQ. Raises ValueError for an invalid argument, or ConnectionError.
 
-        timeout limits each call(), in seconds. Only reconnecting may exceed it: by timeout for each
-        IP address of the host, and by minutes if RabbitMQ or the name server hangs.
+        timeout limits each call(), in seconds. Only reconnecting may take longer: timeout for each
+        IP address of the host, and minutes if RabbitMQ or the name server hangs.
         """
         if not 0 < timeout < 1_000_000:  # within RabbitMQ's limit on expiration
             raise ValueError("timeout must be more than 0 and less than 1,000,000 seconds")
@@ -118,8 +118,8 @@ class FibonacciRpcClient:
         except Exception as error:  # omit the message, which may contain the password
             example = "amqp://user:p%23ss@host:5672/vhost?heartbeat=60"
             raise ValueError(f"Invalid URL ({type(error).__name__}); use {example}") from None
-        self.parameters.blocked_connection_timeout = timeout  # if RabbitMQ lacks memory or disk
-        if sys.platform == "linux":  # if the network falls silent, fail soon, and try again
+        self.parameters.blocked_connection_timeout = timeout  # blocked: RabbitMQ lacks memory, say
+        if sys.platform == "linux":  # if the network swallows a request, fail soon, and try again
             options = {"TCP_USER_TIMEOUT": max(2_000, int(timeout * 500))}  # ms
             self.parameters.tcp_options = options | (self.parameters.tcp_options or {})
         self.connection: pika.BlockingConnection | None = None

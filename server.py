@@ -75,8 +75,8 @@ def main() -> None:
     log.addHandler(logging.StreamHandler(sys.stdout))  # print() would raise if its output closes
     log.setLevel(logging.INFO)
     for signum in (signal.SIGINT, signal.SIGTERM):
-        # Process 1 of a container ignores SIGTERM, unless it has a handler. Here, sys.exit() would
-        # close the connection first, which takes minutes if RabbitMQ hangs.
+        # Process 1 of a container ignores SIGTERM, unless it has a handler. sys.exit() would first
+        # close the connection, which takes minutes if RabbitMQ hangs.
         signal.signal(signum, lambda *_: os._exit(0))
     try:
         parameters = pika.URLParameters(AMQP_URL)

@@ -8,7 +8,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from client import FibonacciRpcClient
+from client import FibonacciRpcClient, RpcRequester
 from harness import AWAITING, ask, fails_in_one_line, until
 from server import fib
 
@@ -78,6 +78,23 @@ def test_a_call_waits_without_polling_and_its_request_expires(
     assert wait.call_count <= 3
     assert wait.call_args_list[0].kwargs["time_limit"] < 1  # what is left
     until(lambda: broker.queue().message_count == 0)
+
+
+@pytest.mark.parametrize("refusal", ["", "refused"])
+def test_a_call_that_spends_its_time_on_reconnecting_sends_no_request(client, monkeypatch, refusal):
+    def connect_slowly(timeout):
+        connect(timeout)
+        time.sleep(timeout)
+        if refusal:
+            raise ConnectionError(refusal)
+
+    connect = client.connect
+    monkeypatch.setattr(client, "connect", connect_slowly)
+    monkeypatch.setattr(RpcRequester, "request", request := Mock())
+    client.close()
+    client.timeout = 1
+    assert timed_out(client) == f"No reply in time: {refusal or 'connecting took too long'}"
+    assert not request.called
 
 
 def test_a_memory_alarm_ends_calls_at_their_timeout_and_all_goes_on_after_it(
