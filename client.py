@@ -21,6 +21,7 @@ import time
 import uuid
 
 import pika
+import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException  # not an AMQPError
 
 AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost")  # user:password@host
@@ -43,7 +44,7 @@ class RpcRequester:
         self.channel = connection.channel()  # commands to RabbitMQ go through a channel
         # "": RabbitMQ picks a name. exclusive: only for this connection, and deleted with it.
         result = self.channel.queue_declare(queue="", exclusive=True)
-        self.callback_queue = result.method.queue
+        self.callback_queue = str(result.method.queue)
         self.channel.basic_consume(
             queue=self.callback_queue,
             on_message_callback=self.on_reply,

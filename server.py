@@ -14,6 +14,7 @@ import sys
 import time
 
 import pika
+import pika.exceptions
 from pika.adapters.utils.connection_workflow import AMQPConnectorException  # not an AMQPError
 
 AMQP_URL = os.environ.get("AMQP_URL", "amqp://guest:guest@localhost")  # user:password@host
