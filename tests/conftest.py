@@ -1,5 +1,7 @@
 """The fixtures of the tests, each for one thing. What they are made of stands in harness.py."""
 
+import shutil
+import subprocess
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -18,6 +20,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "broker" in getattr(item, "fixturenames", ()):
             item.add_marker("broker")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """Three processes with a RabbitMQ of their own each, or one where they would share it."""
+    return 3 if harness.RABBITMQ_SERVER and not harness.TEST_AMQP_URL else 0
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -58,17 +65,18 @@ def add_user(node: Node) -> Callable[..., str]:
     def add(name: str, password: str, *permissions: str) -> str:
         node.ctl("add_user", name, password)
         node.ctl("set_permissions", name, *permissions)
-        return node.url.replace("guest:guest", f"{name}:{password}")
+        return node.url.replace(node.login, f"{name}:{password}")
 
     return add
 
 
 @pytest.fixture
-def host(node: Node, add_user: Callable[..., str]) -> Iterator[Host]:
+def host(node: Node) -> Iterator[Host]:
     """Another host, whose network may fall silent."""
-    if not harness.hosts_allowed():
-        pytest.skip("network namespaces are not allowed here: they need root, ip and iptables")
-    host = Host(node, add_user)
+    tools = ["unshare", "ip", "ss", "iptables"]
+    if not all(map(shutil.which, tools)) or subprocess.call(["unshare", "--net", "true"]):
+        pytest.skip("no other host can be made here: that needs root, iproute2 and iptables")
+    host = Host(node)
     yield host
     host.delete()
 

@@ -2,6 +2,7 @@
 
 import os
 import random
+import secrets
 import shutil
 import signal
 import subprocess
@@ -40,15 +41,13 @@ def until(condition: Callable[[], Any], seconds: float = 60.0) -> Any:
     return value
 
 
-def take(channel: Any, queue: str) -> tuple[Any, pika.BasicProperties, bytes]:
-    """Wait for a message in a queue, and take it out."""
+def take(channel: Any, queue: str) -> Any:
+    """Wait for a message in a queue, take it out, and return its method, properties and body."""
     return until(lambda: (got := channel.basic_get(queue, auto_ack=True))[0] and got)
 
 
-def ask(
-    channel: Any, body: bytes, correlation_id: Any = "the-request's-own", **others: Any
-) -> tuple[Any, pika.BasicProperties, bytes]:
-    """Publish a request as the tutorial's client does, and return the reply."""
+def ask(channel: Any, body: bytes, correlation_id: Any = "the-request's-own", **others: Any) -> Any:
+    """Publish a request as the tutorial's client does; return what take() makes of its reply."""
     reply_to = channel.queue_declare("", exclusive=True).method.queue
     props = pika.BasicProperties(correlation_id=correlation_id, reply_to=reply_to, **others)
     channel.basic_publish("", "rpc_queue", body, props)
@@ -89,8 +88,9 @@ class Node(Broker):
         assert RABBITMQ_SERVER, NO_BROKER
         self.rabbitmqctl = str(Path(RABBITMQ_SERVER).with_name("rabbitmqctl"))
         ports = sorted(port_for.available_good_ports())
-        self.port, self.tls_port, distribution_port = random.sample(ports, 3)
-        super().__init__(f"amqp://guest:guest@127.0.0.1:{self.port}")
+        self.port, self.tls_port, distribution_port, epmd_port = random.sample(ports, 4)
+        self.login = f"tester:{secrets.token_hex()}"  # may log in from other hosts, unlike guest
+        super().__init__(f"amqp://{self.login}@127.0.0.1:{self.port}")
         self.authority = folder / "authority.pem"
         authority = trustme.CA()
         authority.cert_pem.write_to_path(self.authority)
@@ -98,7 +98,8 @@ class Node(Broker):
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         config = folder / "rabbitmq.conf"
         config.write_text(
-            f"disk_free_limit.absolute = 1MB\n"
+            "default_user = {}\ndefault_pass = {}\n".format(*self.login.split(":"))
+            + f"disk_free_limit.absolute = 1MB\n"
             f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
             f"ssl_options.certfile = {certificate}\n"
             f"ssl_options.keyfile = {certificate}\n"
@@ -107,6 +108,7 @@ class Node(Broker):
             "RABBITMQ_NODENAME": f"rpc-{self.port}@localhost",
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
+            "ERL_EPMD_PORT": str(epmd_port),  # a shared epmd would end with the node that began it
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -123,41 +125,35 @@ class Node(Broker):
         return subprocess.check_output(command, env=os.environ | self.environment, text=True)
 
 
-def hosts_allowed() -> bool:
-    """Return whether network namespaces can be made here."""
-    missing = [command for command in ("ip", "iptables", "unshare") if not shutil.which(command)]
-    return not missing and subprocess.call(["unshare", "--net", "--mount", "true"]) == 0
-
-
 class Host:
-    """Another host: a network namespace, whose network may fall silent. Needs root."""
+    """Another host: a network namespace, from which the node is reached at url."""
 
-    def __init__(self, node: Node, add_user: Callable[..., str]) -> None:
-        """Connect the host to the node, which it reaches at url."""
-        self.node = node
-        self.name = f"rpc-{random.randrange(10**9)}"  # of the namespace, the interface and the user
-        near, far = [f"10.{node.port >> 8}.{node.port & 255}.{i}" for i in (1, 2)]
-        self.url = add_user(self.name, "secret", *[".*"] * 3).replace("127.0.0.1", near)
+    def __init__(self, node: Node) -> None:
+        """Make the host. Raises CalledProcessError where that is not allowed."""
+        self.name = f"rpc-{node.port}"  # of the namespace, and of the node's interface to it
+        self.node, host = [f"10.{node.port >> 8}.{node.port & 255}.{i}" for i in (1, 2)]
+        self.url = node.url.replace("127.0.0.1", self.node)
         for command in [
             f"ip netns add {self.name}",
             f"ip link add {self.name} type veth peer name eth0 netns {self.name}",
-            f"ip address add {near}/30 dev {self.name}",
+            f"ip address add {self.node}/30 dev {self.name}",
             f"ip link set {self.name} up",
-            f"ip -netns {self.name} address add {far}/30 dev eth0",
+            f"ip -netns {self.name} address add {host}/30 dev eth0",
             f"ip -netns {self.name} link set eth0 up",
             f"ip -netns {self.name} link set lo up",  # pika needs it
         ]:
             subprocess.run(command.split(), check=True)
 
+    def run(self, command: str) -> str:
+        """Run a command on the host, and return its output."""
+        return subprocess.check_output([*IN_NETNS, self.name, *command.split()], text=True)
+
     def fall_silent(self) -> None:
-        """Drop the packets of the host's connections to the node, and of no later ones."""
-        lines = self.node.ctl("list_connections", "user", "peer_port").splitlines()
-        ports = [line.split()[1] for line in lines if line.startswith(self.name)]
-        assert ports
-        for port in ports:
-            for rule in (f"OUTPUT -p tcp --sport {port}", f"INPUT -p tcp --dport {port}"):
-                command = ["iptables", "-A", *rule.split(), "-j", "DROP"]
-                subprocess.run([*IN_NETNS, self.name, *command], check=True)
+        """Drop the packets of the host's connections to the node, but not of later ones."""
+        for connection in self.run(f"ss -tnH state established dst {self.node}").splitlines():
+            port = connection.split()[2].rpartition(":")[2]
+            self.run(f"iptables -A OUTPUT -p tcp --sport {port} -j DROP")
+            self.run(f"iptables -A INPUT -p tcp --dport {port} -j DROP")
 
     def delete(self) -> None:
         """Take the host off the network, and delete it once its processes have ended."""
@@ -208,7 +204,7 @@ class Script:
         return self.exit_code()
 
 
-def fails_in_one_line(script: Script) -> str:
+def error_line(script: Script) -> str:
     """Wait for a script to end with exit code 1; return the line, after warnings, that says why."""
     assert script.exit_code() == 1
     *warnings, line = script.err.splitlines()

@@ -2,7 +2,6 @@
 
 import re
 import shlex
-from textwrap import indent
 
 from harness import ROOT
 
@@ -16,7 +15,8 @@ def blocks(language):
 
 
 OUTPUTS = blocks("")
-USE_IT, YOUR_OWN_FUNCTION, THREADS = blocks("python")
+USE_IT, THREADS = blocks("python")
+(OWN_FUNCTION,) = blocks("diff")
 
 
 # "Run it"
@@ -40,15 +40,14 @@ def test_the_program_prints_the_number(server, run):
 def test_a_function_of_ones_own_takes_and_returns_json(
     no_queue, start_server, run, tmp_path, monkeypatch
 ):
-    def change(script, pattern, lines):
-        source = (ROOT / script).read_text(encoding="utf-8").replace("n: int)", "arguments)")
-        source, count = re.subn(pattern, lambda match: indent(lines, match[1]), source)
-        assert count == 1
-        (tmp_path / script).write_text(source.replace("import pika", "import json, pika", 1))
-
-    own_server, own_client = YOUR_OWN_FUNCTION.split("# client.py\n")
-    change("server.py", r"( *)n = int\(body\)\n(?:.*\n)+?.*str\(fib\(n\).*\n", own_server)
-    change("client.py", r"( *)return int\(self\.rpc.*\n", own_client)
+    own_server, own_client = OWN_FUNCTION.split(" # client.py\n")
+    for script, diff in [("server.py", own_server), ("client.py", own_client)]:
+        source = "import json\n" + (ROOT / script).read_text(encoding="utf-8")
+        for old, new in re.findall(r"((?:^-.*\n)+)((?:^\+.*\n)+)", diff, re.MULTILINE):
+            old, new = (re.sub("^[-+]", "", lines, flags=re.MULTILINE) for lines in (old, new))
+            assert source.count(old) == 1
+            source = source.replace(old, new)
+        (tmp_path / script).write_text(source, encoding="utf-8")
     monkeypatch.setattr("harness.ROOT", tmp_path)
     server = start_server("server.greet = lambda name: ['Hello', name]")
     calling = run("-c", "import client; print(client.FibonacciRpcClient().call({'name': 'Ada'}))")
@@ -93,7 +92,7 @@ def test_the_permissions_are_enough(no_queue, add_user, start_server, run):
 def test_the_virtual_host_has_a_quorum_queue(node, start_server, run):
     (add,) = [words for words in CTL if words[0] == "add_vhost"]
     node.ctl(*add)
-    node.ctl("set_permissions", "-p", "rpc", "guest", ".*", ".*", ".*")
+    node.ctl("set_permissions", "-p", "rpc", "tester", ".*", ".*", ".*")
     start_server(AMQP_URL=f"{node.url}/rpc")
     assert "rpc_queue\tquorum" in node.ctl("list_queues", "-p", "rpc", "name", "type")
     assert run("client.py", AMQP_URL=f"{node.url}/rpc").exit_code() == 0
