@@ -109,6 +109,7 @@ class Node(Broker):
             "RABBITMQ_NODE_PORT": str(self.port),
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "ERL_EPMD_PORT": str(epmd_port),  # a shared epmd would end with the node that began it
+            "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # by default, several nodes boot on one core
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),

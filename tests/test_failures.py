@@ -314,19 +314,17 @@ def test_while_rabbitmq_hangs_calls_end_at_their_timeout_and_a_server_at_once(
         os.killpg(node.executor.process.pid, signal.SIGCONT)
 
 
-@pytest.mark.parametrize(("option", "runs"), [("", 2), ("?heartbeat=1800", 1)])
-def test_long_work_runs_again_without_a_heartbeat_at_the_end_of_the_servers_url(
-    node, client, no_queue, start_server, option, runs
-):
-    # The first work outlasts heartbeats of a second; a second one is short, so that the test ends.
+def test_work_that_outlasts_heartbeats_runs_again(broker, client, no_queue, start_server):
+    # The first work outlasts heartbeats of a second; the second is short, so that the test ends.
     work = "works = iter([5, 0]); server.fib = lambda n: time.sleep(next(works)) or n"
-    node.ctl("eval", "application:set_env(rabbit, heartbeat, 1).")
-    try:
-        server = start_server(work, AMQP_URL=f"{node.url}{option}")
-        assert client.call(30) == 30
-    finally:
-        node.ctl("eval", "application:set_env(rabbit, heartbeat, 60).")
-    assert server.out.count(" [.] fib(30)\n") == runs
+    server = start_server(work, AMQP_URL=f"{broker.url}?heartbeat=1")
+    assert client.call(30) == 30
+    assert server.out.count(" [.] fib(30)\n") == 2
+
+
+def test_rabbitmq_takes_the_heartbeat_of_the_servers_url(node, no_queue, start_server):
+    start_server(AMQP_URL=f"{node.url}?heartbeat=1800")
+    assert "1800" in node.ctl("list_connections", "timeout").split()
 
 
 # A bug
