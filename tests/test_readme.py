@@ -15,7 +15,7 @@ def blocks(language):
 
 
 OUTPUTS = blocks("")
-USE_IT, THREADS = blocks("python")
+(USE_IT,) = blocks("python")
 (OWN_FUNCTION,) = blocks("diff")
 
 
@@ -54,18 +54,6 @@ def test_a_function_of_ones_own_takes_and_returns_json(
     assert calling.exit_code() == 0
     assert calling.out == "['Hello', 'Ada']\n"
     server.says(" [.] greet({'name': 'Ada'})")
-
-
-def test_each_thread_has_a_client_of_its_own(server, run):
-    calls = """
-from concurrent.futures import ThreadPoolExecutor
-
-with ThreadPoolExecutor(4) as threads:
-    print(list(threads.map(fib, [30] * 40)) == [832040] * 40)
-"""
-    running = run("-c", THREADS + calls)
-    assert running.exit_code() == 0
-    assert running.out == "True\n"
 
 
 # "In production"
