@@ -6,7 +6,7 @@
 # word that is none.
 # Seen: -c is amqp-consume's --count, wherever it stands: "cat: invalid numeric value". After --, the command runs.
 . "$(dirname "$0")/lib/setup"
-debian amqp-tools=0.11.0-1+deb12u3 librabbitmq4=0.11.0-1+deb12u3 libpopt0=1.19+dfsg-1
+debian 'amqp-tools=0.11.0*' 'librabbitmq4=0.11.0*' 'libpopt0=1.19*'
 broker 4.3
 {
   amqp-declare-queue --url "$URL" --queue work --durable

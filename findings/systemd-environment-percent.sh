@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # systemd drops an Environment= whose AMQP URL has a percent-encoded password, and starts the service without it.
 #
-# Versions: systemd 252.39 (Debian 12); booted with 257.13 (Debian 13), the service saw no variable, and its program took its
+# Versions: systemd 252 (Debian 12); booted with 257.13 (Debian 13), the service saw no variable, and its program took its
 # default URL.
 # Guess, from memory before the run: %2 is no specifier, so that the service sees amqp://ada:p%23ss@host as it stands.
 # Seen: "Failed to resolve specifiers", "ignoring". With %%23 nothing is said; EnvironmentFile= takes it as it stands.
 . "$(dirname "$0")/lib/setup"
-debian systemd=252.39-1~deb12u2 libsystemd-shared=252.39-1~deb12u2 libkmod2=30+20221128-1 libapparmor1=3.0.8-3 libip4tc2=1.8.9-2
+debian 'systemd=252.*' 'libsystemd-shared=252.*' 'libkmod2=30*' 'libapparmor1=3.0.8*' 'libip4tc2=1.8.9*'
 for percent in % %%; do
   printf '[Service]\nEnvironment=AMQP_URL=amqp://ada:p%s23ss@host\nExecStart=/bin/true\n' "$percent" >"$D/rpc.service"
   echo "with $percent:"
