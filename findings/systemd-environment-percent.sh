@@ -8,12 +8,12 @@
 . "$(dirname "$0")/lib/setup"
 debian 'systemd=252.*' 'libsystemd-shared=252.*' 'libkmod2=30*' 'libapparmor1=3.0.8*' 'libip4tc2=1.8.9*'
 for percent in % %%; do
-  printf '[Service]\nEnvironment=AMQP_URL=amqp://ada:p%s23ss@host\nExecStart=/bin/true\n' "$percent" >"$D/rpc.service"
+  printf '[Unit]\nDefaultDependencies=no\n[Service]\nEnvironment=AMQP_URL=amqp://ada:p%s23ss@host\nExecStart=/bin/true\n' "$percent" >"$D/rpc.service"
   echo "with $percent:"
   systemd-analyze verify --man=no "$D/rpc.service" 2>&1 | sed "s#$D/##" || echo "exit code $?"
 done >"$D/seen"
 seen <<'TEXT'
 with %:
-rpc.service:2: Failed to resolve specifiers in AMQP_URL=amqp://ada:p%23ss@host, ignoring: Invalid slot
+rpc.service:4: Failed to resolve specifiers in AMQP_URL=amqp://ada:p%23ss@host, ignoring: Invalid slot
 with %%:
 TEXT
