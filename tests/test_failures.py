@@ -308,6 +308,7 @@ def test_while_rabbitmq_hangs_calls_end_at_their_timeout_and_a_server_at_once(
         assert 3 <= time.monotonic() - started < 6
         assert error_line(waiting) == f" [!] {NO_ANSWER}"
         assert "StackTimeout" in error_line(connecting)
+        assert time.monotonic() - started < 12  # pika's own limit is 15
         another.says("StackTimeout", times=2)
         assert server.stop("SIGTERM") == 0
     finally:
