@@ -2,8 +2,8 @@
 # A headers exchange compares integers by value, whatever their AMQP types, in 3.10 too; there, even the float 1.0 matches 1.
 #
 # Versions: RabbitMQ 3.10.8 and 4.3.6; pika 1.4.4, py-amqp 5.4.2, aio-pika 10.2.1 (pamqp 4.0.1), amqplib 2.3.1 (npm).
-# Guess, from memory before the run: in 3.10, which compares the AMQP types too, only pika's and py-amqp's messages match a
-# binding that pika made; in 4.3 all four do.
+# Guess, from memory before the run: in 3.10 the AMQP types must be equal too, so that only pika's and py-amqp's messages match
+# a binding that pika made; in 4.3 all four match.
 # Seen: all four match in both, though pika and py-amqp send 1 as a 32-bit integer, amqplib and aio-pika as an 8-bit one. The
 # float 1.0 matches in 3.10, and no longer in 4.3. A boolean and a string never match.
 . "$(dirname "$0")/lib/setup"
