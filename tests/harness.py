@@ -89,7 +89,8 @@ class Node(Broker):
         self.rabbitmqctl = str(Path(RABBITMQ_SERVER).with_name("rabbitmqctl"))
         ports = sorted(port_for.available_good_ports())
         self.port, self.tls_port, distribution_port, epmd_port = random.sample(ports, 4)
-        self.login = f"tester:{secrets.token_hex()}"  # may log in from other hosts, unlike guest
+        password = secrets.token_hex()
+        self.login = f"tester:{password}"  # may log in from other hosts, unlike guest
         super().__init__(f"amqp://{self.login}@127.0.0.1:{self.port}")
         self.authority = folder / "authority.pem"
         authority = trustme.CA()
@@ -98,8 +99,8 @@ class Node(Broker):
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(certificate)
         config = folder / "rabbitmq.conf"
         config.write_text(
-            "default_user = {}\ndefault_pass = {}\n".format(*self.login.split(":"))
-            + f"disk_free_limit.absolute = 1MB\n"
+            f"default_user = tester\ndefault_pass = {password}\n"
+            f"disk_free_limit.absolute = 1MB\n"
             f"listeners.ssl.1 = 127.0.0.1:{self.tls_port}\n"
             f"ssl_options.certfile = {certificate}\n"
             f"ssl_options.keyfile = {certificate}\n"
@@ -110,6 +111,7 @@ class Node(Broker):
             "RABBITMQ_DIST_PORT": str(distribution_port),
             "ERL_EPMD_PORT": str(epmd_port),  # a shared epmd would end with the node that began it
             "RABBITMQ_SCHEDULER_BIND_TYPE": "u",  # by default, several nodes boot on one core
+            "ERL_CRASH_DUMP": str(folder / "erl_crash.dump"),  # else in the working directory
             "RABBITMQ_CONFIG_FILE": str(config),
             "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
             "RABBITMQ_LOG_BASE": str(folder / "log"),
@@ -132,12 +134,12 @@ class Host:
     def __init__(self, node: Node) -> None:
         """Make the host. Raises CalledProcessError where that is not allowed."""
         self.name = f"rpc-{node.port}"  # of the namespace, and of the node's interface to it
-        self.node, host = [f"10.{node.port >> 8}.{node.port & 255}.{i}" for i in (1, 2)]
-        self.url = node.url.replace("127.0.0.1", self.node)
+        self.peer, host = [f"10.{node.port >> 8}.{node.port & 255}.{i}" for i in (1, 2)]
+        self.url = node.url.replace("127.0.0.1", self.peer)
         for command in [
             f"ip netns add {self.name}",
             f"ip link add {self.name} type veth peer name eth0 netns {self.name}",
-            f"ip address add {self.node}/30 dev {self.name}",
+            f"ip address add {self.peer}/30 dev {self.name}",
             f"ip link set {self.name} up",
             f"ip -netns {self.name} address add {host}/30 dev eth0",
             f"ip -netns {self.name} link set eth0 up",
@@ -151,7 +153,7 @@ class Host:
 
     def fall_silent(self) -> None:
         """Drop the packets of the host's connections to the node, but not of later ones."""
-        for connection in self.run(f"ss -tnH state established dst {self.node}").splitlines():
+        for connection in self.run(f"ss -tnH state established dst {self.peer}").splitlines():
             port = connection.split()[2].rpartition(":")[2]
             self.run(f"iptables -A OUTPUT -p tcp --sport {port} -j DROP")
             self.run(f"iptables -A INPUT -p tcp --dport {port} -j DROP")
