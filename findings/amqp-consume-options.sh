@@ -4,7 +4,8 @@
 # Versions: amqp-tools 0.11.0 (Debian 12), RabbitMQ 4.3.6.
 # Guess, from memory before the run: "amqp-consume … sh -c 'cat; exit 1'" works as written, as options end at the first
 # word that is none.
-# Seen: -c is amqp-consume's --count, wherever it stands: "cat; echo: invalid numeric value", before it tries to connect. After --, the command runs.
+# Seen: -c is amqp-consume's --count, wherever it stands: "cat; echo: invalid numeric value", before it tries to connect.
+# After --, the command runs.
 . "$(dirname "$0")/lib/setup"
 debian 'amqp-tools=0.11.0*' 'librabbitmq4=0.11.0*' 'libpopt0=1.19*'
 broker 4.3

@@ -45,9 +45,7 @@ subprocess.run(["node", sys.argv[1]], check=True)
 while (message := channel.basic_get("ones", auto_ack=True))[0]:
     print(message[2].decode())
 PY
-for version in 3.10 4.3; do
-  ( D=$D/$version; mkdir "$D"; broker "$version"; echo "RabbitMQ $version:"; python "${D%/*}/publish.py" "${D%/*}/publish.js" )
-done >"$D/seen"
+for version in 3.10 4.3; do on "$version" python "$D/publish.py" "$D/publish.js"; done >"$D/seen"
 seen <<'TEXT'
 RabbitMQ 3.10:
 pika 1
